@@ -1,0 +1,4 @@
+//! ShopAloud: records shoppers who think aloud.
+
+pub mod domain;
+pub mod runtime;

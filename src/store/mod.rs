@@ -1,0 +1,137 @@
+//! The database: one trait, two backends.
+//!
+//! Owns: SQL, migrations and the shapes of rows. Nobody else knows sqlx.
+//! Promises: [`StoreWriter::write`] is atomic and idempotent; both backends pass the same contract suite.
+//! Refuses: to retry (its callers know what is at stake) and to parse what it stores.
+
+mod error;
+mod postgres;
+mod rows;
+mod sqlite;
+
+use std::{sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+
+pub use error::{StoreError, StoreErrorKind};
+pub use postgres::PostgresStore;
+pub use rows::{
+    EventCursor, EventRow, ExpiredSession, OpenSession, SessionCursor, SessionRow, StreamState, UserCursor, UserRow,
+    WriteOutcome,
+};
+pub use sqlite::SqliteStore;
+
+use crate::domain::{AudioPart, NodeId, Record, RunId, SessionId, StreamId, Timestamp, UserId};
+
+/// A database that is open. Reads run on a pool of their own and never wait for writers.
+#[async_trait]
+pub trait Store: Send + Sync + 'static {
+    /// Brings the schema up to date. Several nodes may do so at once.
+    async fn migrate(&self) -> Result<(), StoreError>;
+
+    /// A connection of its own for one writing actor. After an error it must be dropped, not used again.
+    async fn writer(&self) -> Result<Box<dyn StoreWriter>, StoreError>;
+
+    /// One round trip.
+    async fn ping(&self) -> Result<(), StoreError>;
+
+    /// Forgets the presence that an earlier process of this node left behind, and says that the node lives.
+    async fn begin_node(&self, node: NodeId, at: Timestamp) -> Result<(), StoreError>;
+
+    /// The node lives. Presence counts only for nodes heard of lately (see [`NODE_LIFETIME`]).
+    async fn heartbeat(&self, node: NodeId, at: Timestamp) -> Result<(), StoreError>;
+
+    /// Who owns a stream, and how far it is stored. `None` for a stream never heard of.
+    async fn stream_state(&self, stream: StreamId) -> Result<Option<StreamState>, StoreError>;
+
+    /// The user's newest session that is recording, was alive at or after `alive_since` and opened at or after
+    /// `opened_since`.
+    async fn open_session(
+        &self,
+        user: &UserId,
+        alive_since: Timestamp,
+        opened_since: Timestamp,
+    ) -> Result<Option<OpenSession>, StoreError>;
+
+    /// Marks sessions as expired that were last alive before `alive_before` or opened before `opened_before`, ended
+    /// at the time they were last alive. At most 500 a call.
+    async fn expire_sessions(
+        &self,
+        alive_before: Timestamp,
+        opened_before: Timestamp,
+    ) -> Result<Vec<ExpiredSession>, StoreError>;
+
+    /// Sessions, newest first (by opening time, then id), after `after`.
+    async fn sessions(&self, after: Option<SessionCursor>, limit: u32) -> Result<Vec<SessionRow>, StoreError>;
+
+    async fn session(&self, session: SessionId) -> Result<Option<SessionRow>, StoreError>;
+
+    /// Events of the sessions given. Grouped by session in no particular order of sessions; within one by
+    /// `(received_at, stream, seq)`. `after` is for a call with a single session.
+    async fn session_events(
+        &self,
+        sessions: &[SessionId],
+        after: Option<EventCursor>,
+        limit: u32,
+    ) -> Result<Vec<EventRow<SessionId>>, StoreError>;
+
+    /// The stored audio parts of the sessions given, by session, then by start.
+    async fn audio_parts(&self, sessions: &[SessionId]) -> Result<Vec<AudioPart>, StoreError>;
+
+    /// One part, by its run.
+    async fn audio_part(&self, run: RunId) -> Result<Option<AudioPart>, StoreError>;
+
+    /// Users, newest first (by creation time, then id), after `after`.
+    async fn users(&self, after: Option<UserCursor>, limit: u32, now: Timestamp) -> Result<Vec<UserRow>, StoreError>;
+
+    async fn user(&self, user: &UserId, now: Timestamp) -> Result<Option<UserRow>, StoreError>;
+
+    /// Events of the users given that lie outside any session. Same order and paging as [`Self::session_events`].
+    async fn user_events(
+        &self,
+        users: &[UserId],
+        after: Option<EventCursor>,
+        limit: u32,
+    ) -> Result<Vec<EventRow<UserId>>, StoreError>;
+
+    /// Ends the pools. Later calls fail.
+    async fn close(&self);
+}
+
+/// How long after its last heartbeat a node's presence still counts.
+pub const NODE_LIFETIME: Duration = Duration::from_secs(90);
+
+/// The writing side: one connection, used by one actor.
+#[async_trait]
+pub trait StoreWriter: Send {
+    /// Writes all records or none, in one transaction. Records already stored are skipped and counted.
+    /// `node` owns the presence records. Records may come in any number and mixture; for the same key the last
+    /// one counts (presence, touch), for streams, sessions, events and parts the first.
+    async fn write(&mut self, node: NodeId, records: &[Record]) -> Result<WriteOutcome, StoreError>;
+}
+
+/// Opens the database that `url` names: `postgres://…` or `sqlite:…`.
+///
+/// # Errors
+/// [`StoreErrorKind::Permanent`] for a URL that cannot be read; a database that is away is no error here: pools
+/// connect when used.
+pub async fn open(options: &StoreOptions) -> Result<Arc<dyn Store>, StoreError> {
+    if options.url.starts_with("postgres://") || options.url.starts_with("postgresql://") {
+        Ok(Arc::new(PostgresStore::open(options)?))
+    } else {
+        Ok(Arc::new(SqliteStore::open(options).await?))
+    }
+}
+
+/// What a backend has to know. Durations bound every call, so that a black hole becomes an error.
+#[derive(Clone)]
+pub struct StoreOptions {
+    /// `postgres://user:password@host/database` or `sqlite:path`.
+    pub url: String,
+    /// Connections for reads. Writers have their own.
+    pub readers: u32,
+    /// Longest wait for a connection.
+    pub connect_timeout: Duration,
+    /// Longest time for one batch or one read page.
+    pub statement_timeout: Duration,
+}

@@ -1,4 +1,4 @@
-//! ShopAloud: records shoppers who think aloud.
+//! `ShopAloud`: records shoppers who think aloud.
 
 pub mod domain;
 pub mod runtime;

@@ -1,1 +1,3 @@
-fn main() {}
+//! The `shopaloud` command.
+
+const fn main() {}

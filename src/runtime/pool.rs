@@ -16,7 +16,7 @@ use actix::prelude::*;
 
 /// Panics within [`RESPAWN_WINDOW`] that a pool mends by itself; more are a bug that needs a person.
 const MAX_RESPAWNS: usize = 5;
-const RESPAWN_WINDOW: Duration = Duration::from_secs(60);
+const RESPAWN_WINDOW: Duration = Duration::from_mins(1);
 
 /// Told once when a pool gives up.
 pub type Exhausted = Box<dyn Fn(&'static str) + Send + Sync>;

@@ -1,4 +1,5 @@
 //! `ShopAloud`: records shoppers who think aloud.
 
 pub mod domain;
+pub mod objects;
 pub mod runtime;

@@ -1,4 +1,5 @@
 //! `ShopAloud`: records shoppers who think aloud.
 
 pub mod domain;
+pub mod journal;
 pub mod runtime;

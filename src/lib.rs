@@ -1,5 +1,6 @@
 //! `ShopAloud`: records shoppers who think aloud.
 
 pub mod domain;
+pub mod journal;
 pub mod objects;
 pub mod runtime;

@@ -1,4 +1,6 @@
-//! `ShopAloud`: records shoppers who think aloud.
+//! ShopAloud: records shoppers who think aloud.
 
 pub mod domain;
+pub mod protocol;
 pub mod runtime;
+pub mod session;

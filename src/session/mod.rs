@@ -1,0 +1,5 @@
+//! Connections and sessions.
+mod messages;
+pub use messages::{
+    AudioUrl, ConnectionHandle, ConnectionLost, FrameIn, FrameOut, LostCause, OutboundFull, SessionHandle, SessionNews,
+};

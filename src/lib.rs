@@ -1,4 +1,7 @@
 //! `ShopAloud`: records shoppers who think aloud.
 
+pub mod cli;
+pub mod config;
 pub mod domain;
 pub mod runtime;
+pub mod telemetry;

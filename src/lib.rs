@@ -3,5 +3,6 @@
 pub mod cli;
 pub mod config;
 pub mod domain;
+pub mod objects;
 pub mod runtime;
 pub mod telemetry;

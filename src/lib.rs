@@ -1,6 +1,10 @@
 //! ShopAloud: records shoppers who think aloud.
 
+pub mod cli;
+pub mod config;
 pub mod domain;
+pub mod objects;
 pub mod protocol;
 pub mod runtime;
 pub mod session;
+pub mod telemetry;

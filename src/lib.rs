@@ -3,6 +3,7 @@
 pub mod cli;
 pub mod config;
 pub mod domain;
+pub mod journal;
 pub mod objects;
 pub mod protocol;
 pub mod runtime;

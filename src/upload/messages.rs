@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// A new run; always sent before its first [`AppendAudio`].
-#[derive(Message, Clone, Debug)]
+#[derive(Message, Clone, Debug, PartialEq, Eq)]
 #[rtype(result = "()")]
 pub struct BeginRun {
     pub run: RunId,
@@ -67,10 +67,8 @@ pub struct FinishRun {
 /// Why a run is finished, and so whether a late chunk puts it off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FinishReason {
-    /// `recording:end`: late chunks are taken, and the run ends all the same.
+    /// `recording:end`, or another run began: late chunks are taken, and the run ends all the same.
     Ended,
-    /// Another run of the stream began. As final as [`Self::Ended`].
-    NewRun,
     /// The client may come back: a chunk within the grace means that it did, and the run goes on.
     ConnectionLost,
 }
@@ -79,7 +77,7 @@ impl FinishReason {
     #[must_use]
     pub const fn is_final(self) -> bool {
         match self {
-            Self::Ended | Self::NewRun => true,
+            Self::Ended => true,
             Self::ConnectionLost => false,
         }
     }

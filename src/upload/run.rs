@@ -39,15 +39,23 @@ pub(super) struct Multipart {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum Step {
     /// Nothing before `until`, or before something else happens.
-    Wait { until: Option<Instant> },
+    Wait {
+        until: Option<Instant>,
+    },
     /// No more bytes will come: call [`Run::finish`].
     Finish,
     Begin,
-    PutPart { number: i32, offset: u64, len: u64 },
+    PutPart {
+        number: i32,
+        offset: u64,
+        len: u64,
+    },
     Put,
     Complete,
     /// Give up parts that are of no use any more.
-    Abort { upload_id: String },
+    Abort {
+        upload_id: String,
+    },
     Verify,
     /// Have the row committed.
     Attach,
@@ -82,7 +90,9 @@ pub(super) enum Ended {
 enum Progress {
     Uploading,
     /// All of it was sent. `in_doubt` when the store did not say that it took it.
-    Sent { in_doubt: Option<ObjectErrorKind> },
+    Sent {
+        in_doubt: Option<ObjectErrorKind>,
+    },
     Verified,
     Attached,
 }
@@ -322,5 +332,4 @@ impl Multipart {
 }
 
 #[cfg(test)]
-#[path = "run_tests.rs"]
 mod tests;

@@ -235,5 +235,4 @@ impl StagingJob {
 }
 
 #[cfg(test)]
-#[path = "staging_tests.rs"]
 mod tests;

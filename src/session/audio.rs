@@ -16,7 +16,7 @@ use crate::{
     domain::{AudioFormat, RunId, SessionId},
     protocol::{AckTag, ErrorCode, ProtocolError, ServerMessage},
     runtime::Permit,
-    upload::{AudioJournaled, BeginRun, FinishRun},
+    upload::{AudioJournaled, BeginRun, FinishReason, FinishRun},
 };
 
 /// Where a stream's audio stands.
@@ -228,18 +228,19 @@ impl Live {
     /// No more bytes for the active run after `grace`.
     pub(super) fn finish_run(&mut self, grace: Duration, effects: &mut Vec<Effect>) {
         if let Some(active) = self.audio.run.take() {
-            effects.push(Effect::FinishRun(FinishRun { run: active.run, grace }));
+            effects.push(Effect::FinishRun(FinishRun { run: active.run, grace, reason: FinishReason::Ended }));
         }
     }
 
     /// The connection is gone: the run waits a while for the user's next one.
     pub(super) fn lose_run(&mut self, around: Surroundings<'_>, effects: &mut Vec<Effect>) {
-        let Some(active) = self.audio.run else { return };
+        let Some(active) = self.audio.run.take() else { return };
         let grace = around.settings.reconnect_grace;
         let until = around.now.steady + grace;
         around
             .registry
             .lose_run(self.user(), LostRun { run: active.run, session: active.session, stream: self.stream(), until });
-        self.finish_run(grace, effects);
+        let reason = FinishReason::ConnectionLost;
+        effects.push(Effect::FinishRun(FinishRun { run: active.run, grace, reason }));
     }
 }

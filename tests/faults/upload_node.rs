@@ -122,6 +122,7 @@ impl Node {
     /// it still does no longer reaches the files of the new one.
     pub(crate) fn killed_and_started_again(self, options: &NodeOptions) -> Self {
         let left = tempfile::tempdir().unwrap();
+        // In this order: what the journal lets go of meanwhile is in the staging directory.
         for part in ["journal", "staging"] {
             copy_dir(&self.dir.path().join(part), &left.path().join(part));
         }
@@ -187,7 +188,13 @@ fn copy_dir(from: &Path, to: &Path) {
     fs::create_dir(to).unwrap();
     for entry in fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();
-        fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+        match fs::copy(entry.path(), to.join(entry.file_name())) {
+            // Removed or renamed since it was listed.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            copied => {
+                copied.unwrap();
+            }
+        }
     }
 }
 

@@ -306,3 +306,71 @@ const fn run_of(entry: &Entry) -> Option<RunId> {
         Entry::AudioStored(run) => Some(*run),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::{AudioFormat, SessionId, StreamId, UserId};
+
+    fn active() -> ActiveRun {
+        let begin = BeginRun {
+            run: RunId::new(),
+            session: SessionId::new(),
+            user: UserId::parse("anna").unwrap(),
+            stream: StreamId::new(),
+            stream_offset: 0,
+            format: AudioFormat::WebM,
+            at: Timestamp::from_unix_ms(0).unwrap(),
+        };
+        ActiveRun::new(begin, Instant::now())
+    }
+
+    impl ActiveRun {
+        fn journaled_behind(&mut self, position: u64) -> &mut Self {
+            self.changed(Some(Position(position)), Instant::now());
+            self
+        }
+
+        fn saving(&mut self) -> &mut Self {
+            self.sync = Sync::UnderWay { of_finished: false };
+            self.dirty_since = None;
+            self
+        }
+    }
+
+    #[test]
+    fn the_first_unsynced_entry_holds_the_journal() {
+        let mut active = active();
+        assert_eq!(active.hold(), None);
+        active.journaled_behind(10).journaled_behind(20);
+        assert_eq!(active.hold(), Some(Position(10)));
+        active.saving().saved();
+        assert_eq!((active.hold(), active.dirty_since), (None, None));
+    }
+
+    #[test]
+    fn what_comes_during_a_sync_holds_after_it() {
+        let mut active = active();
+        active.journaled_behind(10).saving().journaled_behind(20).journaled_behind(30);
+        assert_eq!(active.hold(), Some(Position(10)));
+        active.saved();
+        assert_eq!(active.hold(), Some(Position(20)));
+        assert!(active.dirty_since.is_some());
+
+        let mut sidecar_only = super::tests::active();
+        sidecar_only.changed(None, Instant::now());
+        sidecar_only.saving().journaled_behind(40);
+        assert_eq!(sidecar_only.hold(), Some(Position(40)));
+    }
+
+    #[test]
+    fn a_failed_sync_holds_all_of_it() {
+        for sync in [Sync::Possible, Sync::Impossible] {
+            let mut active = active();
+            active.journaled_behind(10).saving().journaled_behind(20);
+            active.not_saved(sync, Instant::now());
+            assert_eq!(active.hold(), Some(Position(10)));
+            assert!(active.dirty_since.is_some());
+        }
+    }
+}

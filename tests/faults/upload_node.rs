@@ -34,11 +34,18 @@ pub(crate) struct Database {
     pub(crate) parts: Mutex<Vec<AudioPart>>,
     pub(crate) away: AtomicBool,
     pub(crate) panics_once: AtomicBool,
+    /// Neither answers nor gives up.
+    pub(crate) hangs: AtomicBool,
+    unanswered: Mutex<Vec<StoreRecord>>,
 }
 
 impl Database {
     fn store(&self, message: StoreRecord) -> bool {
         assert!(!self.panics_once.swap(false, Ordering::SeqCst), "asked to");
+        if self.hangs.load(Ordering::SeqCst) {
+            self.unanswered.lock().unwrap().push(message);
+            return true;
+        }
         let Record::AudioAttached(part) = message.record else { return false };
         if self.away.load(Ordering::SeqCst) {
             // Dropped unanswered, as by an actor that died.
@@ -132,7 +139,7 @@ impl Node {
 
     /// Drained, and a new process in the same place.
     pub(crate) async fn drained_and_started_again(self, options: &NodeOptions) -> Self {
-        self.drain().await;
+        self.drain(Duration::from_secs(10)).await;
         let Self { dir, journal, pool, database, objects, .. } = self;
         pool.stop();
         drop((pool, journal));
@@ -143,9 +150,9 @@ impl Node {
         Self::start_in(dir, objects, database, options)
     }
 
-    pub(crate) async fn drain(&self) {
+    pub(crate) async fn drain(&self, deadline: Duration) {
         for actor in self.pool.all() {
-            actor.send(Drain { deadline: Duration::from_secs(10) }).await.unwrap();
+            actor.send(Drain { deadline }).await.unwrap();
         }
     }
 

@@ -337,7 +337,7 @@ fn readiness(persist: &Arc<PersistStats>, journal: &Journal) -> Readiness {
     let (persist, journal) = (Arc::clone(persist), journal.clone());
     Readiness::new(vec![
         ("database", Box::new(move || persist.is_database_up())),
-        ("journal", Box::new(move || !journal.stats().is_full)),
+        ("journal", Box::new(move || !journal.stats().full)),
     ])
 }
 

@@ -110,29 +110,18 @@ impl SessionActor {
                 };
                 self.deps.persist.of(&stream).try_send(open).map_err(|_| aborted())
             }
-            // A pool that lost its actor has no stream to close.
-            Effect::CloseStream { stream } => {
-                let _ = self.deps.persist.of(&stream).try_send(CloseStream { stream });
-                Ok(())
-            }
             Effect::Append { stream, ticket, records, ack_wanted, permit } => {
                 let append = AppendRecords { stream, ticket, records, ack_wanted, permit };
                 self.deps.persist.of(&stream).try_send(append).map_err(|_| aborted())
             }
             Effect::BeginRun(begin) => self.deps.upload.of(&begin.run).try_send(begin).map_err(|_| aborted()),
             Effect::AppendAudio(audio) => self.append_audio(audio, ctx),
-            Effect::FinishRun(finish) => {
-                // A pool that lost its actor finishes runs by their idle limit.
-                let _ = self.deps.upload.of(&finish.run).try_send(finish);
-                Ok(())
-            }
             Effect::Join { user } => {
                 self.join(&user, ctx);
                 Ok(())
             }
-            Effect::Leave { user } => {
-                let persist = &self.deps.persist;
-                self.deps.registry.leave(&user, self.id, || tell_presence(persist, &user, false));
+            Effect::CloseStream { .. } | Effect::FinishRun(_) | Effect::Leave { .. } => {
+                self.let_go(effect);
                 Ok(())
             }
             Effect::SessionOver { session, user } => {
@@ -149,6 +138,24 @@ impl SessionActor {
                 ctx.stop();
                 Ok(())
             }
+        }
+    }
+
+    /// The effects of leaving, which need no answer.
+    fn let_go(&self, effect: Effect) {
+        match effect {
+            // A pool that lost its actor has no stream to close, and finishes runs by their idle limit.
+            Effect::CloseStream { stream } => {
+                let _ = self.deps.persist.of(&stream).try_send(CloseStream { stream });
+            }
+            Effect::FinishRun(finish) => {
+                let _ = self.deps.upload.of(&finish.run).try_send(finish);
+            }
+            Effect::Leave { user } => {
+                let persist = &self.deps.persist;
+                self.deps.registry.leave(&user, self.id, || tell_presence(persist, &user, false));
+            }
+            _ => {}
         }
     }
 
@@ -181,6 +188,18 @@ impl SessionActor {
                 }
                 return;
             }
+        }
+    }
+}
+
+impl Drop for SessionActor {
+    /// A session that dies of a panic leaves as one whose connection was lost, and its client reconnects.
+    fn drop(&mut self) {
+        if !self.state.is_closed() {
+            for effect in self.decide(SessionState::on_connection_lost) {
+                self.let_go(effect);
+            }
+            self.connection.close(ErrorCode::Aborted.close_code(), ErrorCode::Aborted.as_str());
         }
     }
 }

@@ -8,6 +8,5 @@ mod command;
 mod reconnect;
 mod restart;
 mod whole_session;
-#[expect(dead_code, reason = "each kind of tests uses a part of it")]
 #[path = "../support/mod.rs"]
 mod support;

@@ -28,11 +28,11 @@ use crate::{
     persist::{self, PersistActor, PersistDeps, PersistOptions, PersistStats},
     runtime::{ActorPool, Backoff, Budget, Exhausted},
     session::{
-        DeliveryActor, HousekeeperActor, Now, Registry, SessionDeps, SessionLimits, SessionNews, SessionSettings,
-        StreamMemo, websocket::Heartbeat,
+        DeliveryActor, HousekeeperActor, Registry, SessionDeps, SessionLimits, SessionNews, SessionSettings,
+        websocket::Heartbeat,
     },
     store::Store,
-    upload::{self, LookupStreamAudio, UploadActor, UploadDeps, UploadOptions, UploadStats},
+    upload::{self, UploadActor, UploadDeps, UploadOptions, UploadStats},
 };
 
 /// How long sessions may take to say goodbye. A client that does not answer a close is cut after 3 s.
@@ -122,7 +122,6 @@ impl Node {
         .start();
         let upload_stats = Arc::new(UploadStats::default());
         let upload = start_upload(config, &objects, &journal, &persist, &delivery, &upload_stats, exhausted(&report_failure))?;
-        recall_streams(&registry, &upload).await;
 
         // An idle session is told of often enough that nobody takes it for dead.
         let touch_interval = (config.session.idle_timeout / 4).min(Duration::from_secs(30));
@@ -304,26 +303,6 @@ fn start_upload(
         },
     };
     Ok(UploadActor::start_pool(config.audio.uploaders, deps, exhausted))
-}
-
-/// Streams whose audio was found in the journal or the staging folder can be resumed where they were durable.
-async fn recall_streams(registry: &Registry, upload: &ActorPool<UploadActor>) {
-    let now = Now::read().steady;
-    for actor in upload.all() {
-        for run in actor.send(LookupStreamAudio).await.unwrap_or_default() {
-            let end = run.stream_offset + run.len;
-            let known = registry.recall_stream(run.stream).map_or(0, |memo| memo.audio_durable);
-            let memo = StreamMemo {
-                user: run.user,
-                last_seq: 0,
-                audio_accepted: end.max(known),
-                audio_durable: end.max(known),
-                left: now,
-            };
-            registry.remember_stream(run.stream, memo);
-            registry.run_begun(run.session, run.run, now);
-        }
-    }
 }
 
 fn exhausted(report: &mpsc::UnboundedSender<String>) -> Exhausted {

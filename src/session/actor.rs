@@ -18,14 +18,14 @@ use super::{
     state::{SessionSettings, SessionState, Surroundings},
 };
 use crate::{
-    domain::{Presence, Record, UserId},
+    domain::{Presence, Record, StreamId, UserId},
     persist::{
         AppendRecords, CloseStream, OpenStream, PersistActor, RecordsStored, StoreRecord, StreamFenced, StreamReady,
         StreamSubscriber,
     },
     protocol::{Codec, ErrorCode, ProtocolError, ServerMessage},
     runtime::{ActorPool, Permit},
-    upload::{AppendAudio, AudioAck, AudioJournaled, UploadActor},
+    upload::{AppendAudio, AudioAck, AudioJournaled, LookupStreamAudio, UnstoredRun, UploadActor},
 };
 
 /// What every session of a node is made with.
@@ -94,21 +94,11 @@ impl SessionActor {
     fn run_one(&mut self, effect: Effect, ctx: &mut Context<Self>) -> Result<(), ProtocolError> {
         match effect {
             Effect::OpenStream { stream, user, resume } => {
-                let now = Now::read().wall;
-                let limits = self.deps.registry.limits();
-                let open = OpenStream {
-                    stream,
-                    user,
-                    resume,
-                    alive_since: now.minus(limits.idle_timeout),
-                    opened_since: now.minus(limits.max_duration),
-                    session: StreamSubscriber {
-                        ready: ctx.address().recipient(),
-                        stored: ctx.address().recipient(),
-                        fenced: ctx.address().recipient(),
-                    },
-                };
-                self.deps.persist.of(&stream).try_send(open).map_err(|_| aborted())
+                if resume && self.deps.registry.recall_stream(stream).is_none() {
+                    self.recall_then_open(stream, user, ctx);
+                    return Ok(());
+                }
+                self.open_stream(stream, user, resume, ctx)
             }
             Effect::Append { stream, ticket, records, ack_wanted, permit } => {
                 let append = AppendRecords { stream, ticket, records, ack_wanted, permit };
@@ -139,6 +129,45 @@ impl SessionActor {
                 Ok(())
             }
         }
+    }
+
+    fn open_stream(
+        &self,
+        stream: StreamId,
+        user: UserId,
+        resume: bool,
+        ctx: &Context<Self>,
+    ) -> Result<(), ProtocolError> {
+        let now = Now::read().wall;
+        let limits = self.deps.registry.limits();
+        let open = OpenStream {
+            stream,
+            user,
+            resume,
+            alive_since: now.minus(limits.idle_timeout),
+            opened_since: now.minus(limits.max_duration),
+            session: StreamSubscriber {
+                ready: ctx.address().recipient(),
+                stored: ctx.address().recipient(),
+                fenced: ctx.address().recipient(),
+            },
+        };
+        self.deps.persist.of(&stream).try_send(open).map_err(|_| aborted())
+    }
+
+    /// A stream that left before this process was started may have audio in the journal, which the database does not
+    /// know of yet: it goes on behind that.
+    fn recall_then_open(&self, stream: StreamId, user: UserId, ctx: &mut Context<Self>) {
+        let asked = self.deps.upload.all().into_iter().map(|actor| actor.send(LookupStreamAudio { stream }));
+        let asked = futures_util::future::join_all(asked.collect::<Vec<_>>());
+        let recalled = asked.into_actor(self).map(move |answers, actor, ctx| {
+            let runs: Vec<UnstoredRun> = answers.into_iter().flatten().flatten().collect();
+            actor.decide(|_, around| around.registry.recall_runs(stream, &runs, around.now, around.settings));
+            if let Err(violation) = actor.open_stream(stream, user, true, ctx) {
+                actor.fail(&violation, ctx);
+            }
+        });
+        ctx.spawn(recalled);
     }
 
     /// The effects of leaving, which need no answer.

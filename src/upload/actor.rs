@@ -343,6 +343,7 @@ impl Handler<LookupStreamAudio> for UploadActor {
                 .map(|active| UnstoredRun {
                     run: active.begin.run,
                     session: active.begin.session,
+                    user: active.begin.user.clone(),
                     stream_offset: active.begin.stream_offset,
                     len: active.run.len(),
                     open: !active.run.ends_for_sure(),

@@ -4,6 +4,7 @@
 //! be written and a pool that keeps dying end the process with an error, in order where order is still possible.
 
 use std::{
+    io::Write as _,
     net::SocketAddr,
     path::Path,
     sync::Arc,
@@ -108,10 +109,8 @@ impl Node {
 
         let persist_stats = Arc::new(PersistStats::default());
         let persist = start_persist(config, node_id, &store, &journal, &persist_stats, exhausted(&report_failure));
-        let limits = SessionLimits {
-            idle_timeout: config.session.idle_timeout,
-            max_duration: config.session.max_duration,
-        };
+        let limits =
+            SessionLimits { idle_timeout: config.session.idle_timeout, max_duration: config.session.max_duration };
         let registry = Arc::new(Registry::new(limits));
         let delivery = DeliveryActor {
             store: Arc::clone(&store),
@@ -121,7 +120,8 @@ impl Node {
         }
         .start();
         let upload_stats = Arc::new(UploadStats::default());
-        let upload = start_upload(config, &objects, &journal, &persist, &delivery, &upload_stats, exhausted(&report_failure))?;
+        let upload =
+            start_upload(config, &objects, &journal, &persist, &delivery, &upload_stats, exhausted(&report_failure))?;
 
         // An idle session is told of often enough that nobody takes it for dead.
         let touch_interval = (config.session.idle_timeout / 4).min(Duration::from_secs(30));
@@ -184,11 +184,13 @@ impl Node {
             crate::config::AudioStore::Folder => backends::audio_folder(config).display().to_string(),
             crate::config::AudioStore::S3(s3) => s3.describe(),
         };
-        println!("ShopAloud {} listens on http://{address}", env!("CARGO_PKG_VERSION"));
-        println!("  events  {database}");
-        println!("  audio   {audio}");
-        println!("  record  ws://{address}/ws");
-        println!("  look    curl http://{address}/sessions");
+        // Whoever started this may not read what it says.
+        let _ = writeln!(
+            std::io::stdout(),
+            "ShopAloud {} listens on http://{address}\n  events  {database}\n  audio   {audio}\n  record  ws://{address}/ws\n  \
+             look    curl http://{address}/sessions",
+            env!("CARGO_PKG_VERSION"),
+        );
     }
 
     /// Takes the node apart in the order of the data: nobody new, goodbyes, HTTP, audio, records, journal, pools.

@@ -61,4 +61,5 @@ pub(super) async fn plain(
     websocket::upgrade(&request, payload, options, move |connection| {
         SessionActor::start_for(connection, Box::new(PlainCodec), base_url, deps)
     })
+    .map_err(|error| Problem::BadRequest(error.to_string()).into())
 }

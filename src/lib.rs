@@ -2,5 +2,6 @@
 
 pub mod domain;
 pub mod journal;
+pub mod persist;
 pub mod runtime;
 pub mod store;

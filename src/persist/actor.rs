@@ -32,6 +32,10 @@ const TICK: Duration = Duration::from_millis(200);
 /// Longest wait for the journal's sync after a drain has given up on the database.
 const LAST_SYNC: Duration = Duration::from_secs(1);
 
+/// As good as unbounded: memory is bounded by the permits that messages carry, not by their number. (actix takes this
+/// off the number of addresses that there may be, so its largest value leaves none.)
+const MAILBOX_SLOTS: usize = 1 << 30;
+
 /// One shard's writer. Made by [`PersistActor::start_pool`].
 #[expect(clippy::struct_excessive_bools, reason = "each tells of one timer or future, and all are independent")]
 pub struct PersistActor {
@@ -111,7 +115,7 @@ impl PersistActor {
         let committed = consumer.released();
         let limits = Limits { rows: deps.options.max_rows.max(1), bytes: deps.options.max_bytes.max(1) };
         Self {
-            mode: Mode::Backlog(Box::new(Backlog::new(deps.journal.reader(committed), true))),
+            mode: Mode::Backlog(Box::new(Backlog::replay(deps.journal.reader(committed), deps.journal.end()))),
             condition: Condition::new(Arc::clone(&deps.stats)),
             backoff: Backoff::new(deps.options.retry.0, deps.options.retry.1),
             deps,
@@ -214,8 +218,7 @@ impl Actor for PersistActor {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        // Memory is bounded by the permits that messages carry, not by their number.
-        ctx.set_mailbox_capacity(usize::MAX >> 1);
+        ctx.set_mailbox_capacity(MAILBOX_SLOTS);
         ctx.run_interval(TICK, Self::tick);
         self.show_backlog();
         self.pump(ctx);

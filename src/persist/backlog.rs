@@ -59,7 +59,7 @@ pub(super) struct Backlog {
     pub(super) is_replay: bool,
     tail: VecDeque<Item>,
     keep_tail: bool,
-    /// Highest position in the tail that was let go of.
+    /// Everything behind is in the tail.
     let_go: Position,
     /// Items that are not in the journal. They wait: few, and small.
     unjournaled: VecDeque<Item>,
@@ -93,13 +93,20 @@ impl Reading {
 }
 
 impl Backlog {
-    pub(super) fn new(reader: JournalReader, is_replay: bool) -> Self {
+    /// A backlog that begins with nothing in memory: what was appended up to `end` is in the journal alone, or will be
+    /// once it is written.
+    pub(super) fn replay(reader: JournalReader, end: Position) -> Self {
+        Self { is_replay: true, let_go: end, ..Self::new(reader) }
+    }
+
+    /// A backlog that is given all items which are not stored yet.
+    pub(super) fn new(reader: JournalReader) -> Self {
         Self {
             read_to: reader.position(),
             reader: Some(reader),
             ready: VecDeque::new(),
             reached_end: false,
-            is_replay,
+            is_replay: false,
             tail: VecDeque::new(),
             keep_tail: false,
             let_go: Position::default(),
@@ -140,7 +147,7 @@ impl Backlog {
         }
         while let Some(item) = self.tail.pop_front_if(|item| item.position <= Some(synced)) {
             let Some(position) = item.position else { continue };
-            self.let_go = position;
+            self.let_go = self.let_go.max(position);
             if let Answer::Reply(reply) = item.answer {
                 self.replies.push_back((position, reply));
             }
@@ -156,10 +163,10 @@ impl Backlog {
         if !self.ready.is_empty() {
             return Step::Write(self.take(limits));
         }
-        let is_complete = self.reached_end && self.let_go <= self.read_to;
+        let has_everything = self.has_everything();
         match self.reader.take() {
             None => Step::Wait,
-            Some(reader) if is_complete => {
+            Some(reader) if has_everything => {
                 self.reader = Some(reader);
                 Step::HandOver
             }
@@ -168,6 +175,15 @@ impl Backlog {
                 Step::Read(reader)
             }
         }
+    }
+
+    fn has_everything(&self) -> bool {
+        self.reached_end && self.let_go <= self.read_to
+    }
+
+    /// Whether the reader is at the written end, and what it looks for is still to be written.
+    pub(super) fn is_ahead_of_the_disk(&self) -> bool {
+        self.reached_end && !self.has_everything()
     }
 
     fn take(&mut self, limits: Limits) -> Batch {
@@ -215,8 +231,8 @@ impl Backlog {
         }
     }
 
-    /// The write failed: it may take long, so memory is not kept for it.
-    pub(super) fn write_failed(&mut self, synced: Position) {
+    /// The write fails or hangs: it may take long, so memory is not kept for it.
+    pub(super) fn write_is_stuck(&mut self, synced: Position) {
         self.keep_tail = false;
         self.let_go(synced);
     }

@@ -3,9 +3,12 @@
 //! Promises: one write in flight; a batch that failed is tried again with the same records; answers, permits and the
 //! journal's release come after the commit.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering::Relaxed},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
 };
 
 use actix::prelude::*;
@@ -24,6 +27,9 @@ use crate::{
     journal::Position,
     store::StoreError,
 };
+
+/// Between two looks for entries that the journal's thread is about to write: a little more than one sync.
+const DISK_POLL: Duration = Duration::from_millis(2);
 
 impl PersistActor {
     /// Does the next thing, if there is one to do. Harmless at any time.
@@ -110,7 +116,7 @@ impl PersistActor {
                 }
             }
             Mode::Backlog(backlog) => {
-                backlog.write_failed(self.deps.journal.synced());
+                backlog.write_is_stuck(self.deps.journal.synced());
                 self.retry = Some(batch);
             }
             Mode::Live => self.retry = Some(batch),
@@ -214,8 +220,12 @@ impl PersistActor {
         };
         match backlog.finish_reading(reading) {
             Ok(0) => {
-                let read_to = backlog.read_to();
+                let (read_to, is_ahead_of_the_disk) = (backlog.read_to(), backlog.is_ahead_of_the_disk());
                 self.on_stored_upto(read_to, &[]);
+                if is_ahead_of_the_disk {
+                    ctx.run_later(DISK_POLL, Self::pump);
+                    return;
+                }
             }
             Ok(records) => add(&self.deps.stats.replayed, records),
             Err(error) => {
@@ -235,12 +245,15 @@ impl PersistActor {
         {
             tracing::warn!(shard = self.shard.number, "the database does not answer");
             self.set_failing(since);
+            if let Mode::Backlog(backlog) = &mut self.mode {
+                backlog.write_is_stuck(self.deps.journal.synced());
+            }
         }
         if !matches!(self.mode, Mode::Live) || self.failing_since.is_none_or(|since| !is_stuck(&since)) {
             return;
         }
         tracing::warn!(shard = self.shard.number, "records are left to the journal until the database takes them");
-        self.mode = Mode::Backlog(Box::new(Backlog::new(self.deps.journal.reader(self.committed), false)));
+        self.mode = Mode::Backlog(Box::new(Backlog::new(self.deps.journal.reader(self.committed))));
         let retried = self.retry.take().map(Batch::into_items).into_iter().flatten();
         let waiting: Vec<_> = retried.chain(self.queue.drain()).collect();
         self.is_due = false;

@@ -5,6 +5,7 @@
 //! without them.
 
 use std::{
+    fs::File,
     io,
     os::unix::fs::FileExt,
     panic::{AssertUnwindSafe, catch_unwind},
@@ -22,6 +23,7 @@ const MAX_SPARE_BYTES: usize = 4 << 20;
 
 pub(super) fn start(
     shared: Arc<Shared>,
+    lock: Arc<File>,
     on_fatal: impl FnOnce(io::Error) + Send + 'static,
 ) -> io::Result<JoinHandle<()>> {
     thread::Builder::new().name("journal-sync".into()).spawn(move || {
@@ -45,6 +47,7 @@ pub(super) fn start(
             tracing::error!(%error, "journal has failed");
             on_fatal(error);
         }
+        drop(lock);
     })
 }
 
@@ -97,7 +100,7 @@ fn finish(shared: &Shared, mut group: Vec<Chunk>, end: u64) -> Vec<Box<dyn FnOnc
 
 #[cfg(test)]
 mod tests {
-    use std::{fs::File, path::Path, sync::mpsc};
+    use std::{path::Path, sync::mpsc};
 
     use super::*;
     use crate::{
@@ -126,7 +129,7 @@ mod tests {
             state.current.file = Arc::new(File::open(&state.current.segment.path).unwrap());
         }
         let (called, calls) = mpsc::channel();
-        // Under the lock of nobody: the write fails some time after the append.
+        // The append itself succeeds: the write fails some time after it.
         let bad = journal.append(&[entry()]).unwrap();
         journal.when_synced(bad, Box::new(move || called.send(()).unwrap()));
         assert!(failures.recv().unwrap().raw_os_error().is_some());

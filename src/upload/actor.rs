@@ -329,22 +329,26 @@ impl Handler<FinishRun> for UploadActor {
 }
 
 impl Handler<LookupStreamAudio> for UploadActor {
-    type Result = MessageResult<LookupStreamAudio>;
+    type Result = ResponseFuture<Vec<UnstoredRun>>;
 
     fn handle(&mut self, lookup: LookupStreamAudio, _: &mut Self::Context) -> Self::Result {
         let of_stream = self.runs.values().filter(|active| active.begin.stream == lookup.stream);
-        MessageResult(
-            of_stream
-                .map(|active| UnstoredRun {
-                    run: active.begin.run,
-                    session: active.begin.session,
-                    user: active.begin.user.clone(),
-                    stream_offset: active.begin.stream_offset,
-                    len: active.run.len(),
-                    open: !active.run.ends_for_sure(),
-                })
-                .collect(),
-        )
+        let runs: Vec<UnstoredRun> = of_stream
+            .map(|active| UnstoredRun {
+                run: active.begin.run,
+                session: active.begin.session,
+                user: active.begin.user.clone(),
+                stream_offset: active.begin.stream_offset,
+                len: active.run.len(),
+                open: !active.run.ends_for_sure(),
+            })
+            .collect();
+        let journal = self.deps.journal.clone();
+        let end = journal.end();
+        Box::pin(async move {
+            // Who asks tells its client that these bytes are durable. After a failed sync nothing is.
+            journal.synced_at(end).await.map_or_else(|_| Vec::new(), |()| runs)
+        })
     }
 }
 

@@ -54,7 +54,10 @@ pub(super) struct ActiveRun {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Sync {
     Possible,
-    UnderWay,
+    UnderWay {
+        /// The run was finished when the sync began.
+        of_finished: bool,
+    },
     /// It failed once, and a second one would say nothing about the first: the journal keeps the run.
     Impossible,
 }
@@ -86,7 +89,7 @@ impl ActiveRun {
     /// Something about it is not in its stage or sidecar yet. `before` is the journal's end before the entry that
     /// tells it; `None` when the journal does not tell.
     pub(super) fn changed(&mut self, before: Option<Position>, now: Instant) {
-        let hold = if self.sync == Sync::UnderWay { &mut self.next_hold } else { &mut self.hold };
+        let hold = if self.is_saving() { &mut self.next_hold } else { &mut self.hold };
         *hold = hold.or(before);
         self.dirty_since.get_or_insert(now);
     }
@@ -95,7 +98,14 @@ impl ActiveRun {
         self.hold.into_iter().chain(self.next_hold).min()
     }
 
-    const fn saved(&mut self) {
+    const fn is_saving(&self) -> bool {
+        matches!(self.sync, Sync::UnderWay { .. })
+    }
+
+    fn saved(&mut self) {
+        if let (Sync::UnderWay { of_finished: true }, Some(stage)) = (self.sync, &mut self.stage) {
+            stage.close();
+        }
         self.sync = Sync::Possible;
         self.hold = self.next_hold.take();
     }
@@ -148,7 +158,7 @@ impl UploadActor {
         for active in self.runs.values_mut().filter(|active| due(active)) {
             let Some(stage) = &active.stage else { continue };
             saves.push((stage.file(), active.sidecar(stage.len())));
-            active.sync = Sync::UnderWay;
+            active.sync = Sync::UnderWay { of_finished: active.run.is_finished() };
             active.dirty_since = None;
         }
         let removals = self.leaving.iter().filter(|(_, leaving)| leaving.journaled).map(|(run, _)| *run).collect();
@@ -165,7 +175,7 @@ impl UploadActor {
         self.job_running = false;
         let now = Instant::now();
         add(&self.deps.stats.staging_failures, done.unsyncable.len() as u64);
-        for (run, active) in self.runs.iter_mut().filter(|(_, active)| active.sync == Sync::UnderWay) {
+        for (run, active) in self.runs.iter_mut().filter(|(_, active)| active.is_saving()) {
             if done.saved.contains(run) {
                 active.saved();
             } else if done.unsyncable.contains(run) {

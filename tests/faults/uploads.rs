@@ -126,16 +126,20 @@ async fn a_client_goes_on_after_its_node_was_killed() {
     for sync_interval in [Duration::from_millis(100), Duration::from_hours(1)] {
         let options = NodeOptions { sync_interval, ..NodeOptions::default() };
         let node = Node::start(store_on(&server), &options);
-        let mut client = Client::new(300 * KIB);
+        // Several segments of the journal, so that it could let go of some too early.
+        let mut client = Client::new(4 * MIB);
         client.begin(&node);
-        client.send(&node, 200 * KIB, 7 * KIB);
+        client.send(&node, 3 * MIB, 70 * KIB);
         client.acknowledged().await;
+        if sync_interval < Duration::from_secs(1) {
+            until("a trimmed journal", || node.journal.stats().kept_bytes < 2 * MIB as u64).await;
+        }
 
         let mut node = node.killed_and_started_again(&options);
         let runs = node.runs_of(client.begin.stream).await;
         assert_eq!(runs.len(), 1);
-        assert_eq!((runs[0].run, runs[0].len, runs[0].open), (client.begin.run, 200 * KIB as u64, true));
-        client.send(&node, 300 * KIB, 7 * KIB);
+        assert_eq!((runs[0].run, runs[0].len, runs[0].open), (client.begin.run, 3 * MIB as u64, true));
+        client.send(&node, 4 * MIB, 70 * KIB);
         client.end(&node);
         assert_stored(&mut node, &server, &client).await;
     }
@@ -154,6 +158,34 @@ async fn a_killed_node_stores_what_nobody_comes_back_for() {
     let options = NodeOptions { reconnect_grace: Duration::from_millis(50), actors: 3, ..NodeOptions::default() };
     let mut node = node.killed_and_started_again(&options);
     assert_stored(&mut node, &server, &client).await;
+}
+
+#[actix::test]
+async fn a_stored_run_is_not_stored_again_after_a_kill() {
+    let server = TestS3::start();
+    let options = NodeOptions::default();
+    let mut node = Node::start(store_on(&server), &options);
+    let mut client = Client::new(80 * KIB);
+    client.record(&node, 9 * KIB).await;
+    assert_stored(&mut node, &server, &client).await;
+
+    let mut node = node.killed_and_started_again(&options);
+    assert_eq!(node.runs_of(client.begin.stream).await, []);
+    assert!(node.was_told_nothing());
+    assert_eq!(node.database.only_part().run, client.begin.run);
+}
+
+#[actix::test]
+async fn an_acknowledged_chunk_is_on_the_disk() {
+    let server = TestS3::start();
+    let node = Node::start(store_on(&server), &NodeOptions::default());
+    let mut client = Client::new(100 * KIB);
+    client.begin(&node);
+    for sent in 1..=100 {
+        client.send(&node, sent * KIB, KIB);
+        client.acknowledged().await;
+        assert_eq!(node.journal.synced(), node.journal.end());
+    }
 }
 
 #[actix::test]

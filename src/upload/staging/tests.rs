@@ -136,6 +136,21 @@ fn a_job_saves_and_removes() {
 }
 
 #[test]
+fn a_closed_stage_is_read_and_saved_but_takes_no_more() {
+    let folder = tempfile::tempdir().unwrap();
+    let staging = Staging::open(folder.path()).unwrap();
+    let run = RunId::new();
+    let mut stage = Stage::create(staging.bytes_of(run), PART).unwrap();
+    stage.replay(0, b"bytes").unwrap();
+    stage.close();
+    stage.replay(0, b"bytes").unwrap();
+    assert!(stage.replay(5, b"more").is_err());
+    assert_eq!(stage.whole().sha256, digest(b"bytes"));
+    let job = StagingJob { staging, saves: vec![(stage.file(), sidecar(run, 5))], removals: Vec::new() };
+    assert_eq!(job.carry_out().saved, [run]);
+}
+
+#[test]
 fn what_could_not_be_saved_is_not_called_saved() {
     let folder = tempfile::tempdir().unwrap();
     let staging = Staging::open(folder.path()).unwrap();

@@ -37,6 +37,9 @@ use crate::{
 /// Gives a record of a stream to the persistence actor that owns the stream now; `false` when it cannot take it.
 pub type StoreRecordOf = Arc<dyn Fn(StreamId, StoreRecord) -> bool + Send + Sync>;
 
+/// What waits is bounded by the bytes that connections may hold, not by slots. Not more: slots and senders together
+/// have to fit into half a word, or addresses cannot be cloned.
+const MAILBOX_SLOTS: usize = 1 << 30;
 /// A disk that refuses a write is asked again after this.
 const DISK_RETRY: Duration = Duration::from_secs(1);
 /// Refused runs remembered so that each is reported once.
@@ -141,34 +144,20 @@ impl UploadActor {
         Ok(ActorPool::start("upload", slots, factory, exhausted))
     }
 
-    /// Stages and journals a chunk. The one that cannot be taken now is given back with the reason.
-    fn take(&mut self, mut append: AppendAudio) -> Result<(), (AppendAudio, Pause)> {
+    /// Stages and journals a chunk. One that cannot be taken now is as it was, less what was taken of it.
+    fn take(&mut self, append: &mut AppendAudio) -> Result<(), Pause> {
         let Some(active) = self.runs.get_mut(&append.run) else {
-            self.refuse(&append);
+            self.refuse(append);
             return Ok(());
         };
         // Resent bytes may all be known already: their ack waits for what is before them.
         let mut position = self.deps.journal.end();
         if !append.bytes.is_empty() {
             let before = position;
-            position = match Self::stage_and_journal(active, &self.staging, &self.deps.journal, self.limits, &append) {
+            position = match Self::stage_and_journal(active, &self.staging, &self.deps.journal, self.limits, append) {
                 Ok(position) => position,
-                Err(Refusal::Wait(pause)) => return Err((append, pause)),
-                Err(Refusal::Split) => {
-                    let rest = append.bytes.split_off(append.bytes.len() / 2);
-                    let (run, at) = (append.run, append.at);
-                    let first =
-                        AppendAudio { run, at, bytes: mem::take(&mut append.bytes), ack: None, permit: Permit::none() };
-                    append.bytes = rest;
-                    return match self.take(first) {
-                        Ok(()) => self.take(append),
-                        Err((first, pause)) => {
-                            // Whole again: nothing of it was taken.
-                            append.bytes = [first.bytes, append.bytes].concat().into();
-                            Err((append, pause))
-                        }
-                    };
-                }
+                Err(Refusal::Wait(pause)) => return Err(pause),
+                Err(Refusal::Split) => return self.take_in_halves(append),
                 // The owner of the journal ends the process. Nothing is acknowledged.
                 Err(Refusal::JournalGone) => return Ok(()),
             };
@@ -178,12 +167,23 @@ impl UploadActor {
             active.last_at = active.last_at.max(append.at);
             add(&self.deps.stats.bytes_staged, append.bytes.len() as u64);
         }
-        if let Some(ack) = append.ack {
+        if let Some(ack) = append.ack.take() {
             let journaled = AudioJournaled { stream_end: ack.stream_end, ticket: ack.ticket };
             // A session that is gone needs no answer.
             self.deps.journal.when_synced(position, Box::new(move || ack.to.do_send(journaled)));
         }
         Ok(())
+    }
+
+    fn take_in_halves(&mut self, append: &mut AppendAudio) -> Result<(), Pause> {
+        let rest = append.bytes.split_off(append.bytes.len() / 2);
+        let bytes = mem::replace(&mut append.bytes, rest);
+        let mut first = AppendAudio { run: append.run, at: append.at, bytes, ack: None, permit: Permit::none() };
+        if let Err(pause) = self.take(&mut first) {
+            append.bytes = [&first.bytes[..], &append.bytes[..]].concat().into();
+            return Err(pause);
+        }
+        self.take(append)
     }
 
     /// The stage first: written behind its end, the bytes count only once the journal took them, and are
@@ -196,12 +196,11 @@ impl UploadActor {
         append: &AppendAudio,
     ) -> Result<Position, Refusal> {
         let disk = |error| Refusal::Wait(Pause::Disk(error));
-        let stage = match &mut active.stage {
-            Some(stage) => stage,
-            None => {
-                let stage = Stage::create(staging.bytes_of(append.run), limits.part_size_bytes).map_err(disk)?;
-                active.stage.insert(stage)
-            }
+        let stage = if let Some(stage) = &mut active.stage {
+            stage
+        } else {
+            let stage = Stage::create(staging.bytes_of(append.run), limits.part_size_bytes).map_err(disk)?;
+            active.stage.insert(stage)
         };
         stage.write(&append.bytes).map_err(disk)?;
         let mut entries = Vec::with_capacity(2);
@@ -256,9 +255,9 @@ impl UploadActor {
     }
 
     fn resume(&mut self, ctx: &mut Context<Self>) {
-        while let Some(append) = self.held_back.pop_front() {
+        while let Some(mut append) = self.held_back.pop_front() {
             let run = append.run;
-            if let Err((append, pause)) = self.take(append) {
+            if let Err(pause) = self.take(&mut append) {
                 self.held_back.push_front(append);
                 self.pause(&pause, ctx);
                 return;
@@ -283,8 +282,7 @@ impl Actor for UploadActor {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        // Bounded by the bytes that connections may hold, not by slots.
-        ctx.set_mailbox_capacity(usize::MAX >> 1);
+        ctx.set_mailbox_capacity(MAILBOX_SLOTS);
         self.recover_or_wait(ctx);
         ctx.run_interval(self.deps.options.tick(), Self::tick);
     }
@@ -304,7 +302,7 @@ impl Handler<BeginRun> for UploadActor {
 impl Handler<AppendAudio> for UploadActor {
     type Result = ();
 
-    fn handle(&mut self, append: AppendAudio, ctx: &mut Self::Context) {
+    fn handle(&mut self, mut append: AppendAudio, ctx: &mut Self::Context) {
         let run = append.run;
         if self.runs.get(&run).is_none_or(|active| active.run.is_finished()) {
             return self.refuse(&append);
@@ -312,9 +310,9 @@ impl Handler<AppendAudio> for UploadActor {
         if !self.held_back.is_empty() {
             return self.hold_back(append);
         }
-        match self.take(append) {
+        match self.take(&mut append) {
             Ok(()) => self.advance(run, ctx),
-            Err((append, pause)) => {
+            Err(pause) => {
                 self.hold_back(append);
                 self.pause(&pause, ctx);
             }
@@ -343,6 +341,7 @@ impl Handler<LookupStreamAudio> for UploadActor {
                 .map(|active| UnstoredRun {
                     run: active.begin.run,
                     session: active.begin.session,
+                    user: active.begin.user.clone(),
                     stream_offset: active.begin.stream_offset,
                     len: active.run.len(),
                     open: !active.run.ends_for_sure(),

@@ -48,8 +48,15 @@ pub(super) struct ActiveRun {
     /// The same for changes since the sync that is under way began.
     next_hold: Option<Position>,
     dirty_since: Option<Instant>,
-    saving: bool,
-    unsyncable: bool,
+    sync: Sync,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Sync {
+    Possible,
+    UnderWay,
+    /// It failed once, and a second one would say nothing about the first: the journal keeps the run.
+    Impossible,
 }
 
 /// A stored run whose files go.
@@ -60,7 +67,7 @@ pub(super) struct Leaving {
 }
 
 impl ActiveRun {
-    pub(super) fn new(begin: BeginRun, now: Instant) -> Self {
+    pub(super) const fn new(begin: BeginRun, now: Instant) -> Self {
         Self {
             last_at: begin.at,
             begin,
@@ -72,15 +79,14 @@ impl ActiveRun {
             hold: None,
             next_hold: None,
             dirty_since: None,
-            saving: false,
-            unsyncable: false,
+            sync: Sync::Possible,
         }
     }
 
     /// Something about it is not in its stage or sidecar yet. `before` is the journal's end before the entry that
     /// tells it; `None` when the journal does not tell.
     pub(super) fn changed(&mut self, before: Option<Position>, now: Instant) {
-        let hold = if self.saving { &mut self.next_hold } else { &mut self.hold };
+        let hold = if self.sync == Sync::UnderWay { &mut self.next_hold } else { &mut self.hold };
         *hold = hold.or(before);
         self.dirty_since.get_or_insert(now);
     }
@@ -89,13 +95,13 @@ impl ActiveRun {
         self.hold.into_iter().chain(self.next_hold).min()
     }
 
-    fn saved(&mut self) {
-        self.saving = false;
+    const fn saved(&mut self) {
+        self.sync = Sync::Possible;
         self.hold = self.next_hold.take();
     }
 
-    fn not_saved(&mut self, now: Instant) {
-        self.saving = false;
+    fn not_saved(&mut self, sync: Sync, now: Instant) {
+        self.sync = sync;
         self.hold = self.hold();
         self.next_hold = None;
         self.dirty_since.get_or_insert(now);
@@ -136,13 +142,13 @@ impl UploadActor {
         let now = Instant::now();
         let due = |active: &ActiveRun| {
             let is_old = active.dirty_since.is_some_and(|since| now.saturating_duration_since(since) >= age);
-            is_old && !active.unsyncable
+            is_old && active.sync == Sync::Possible
         };
         let mut saves = Vec::new();
         for active in self.runs.values_mut().filter(|active| due(active)) {
             let Some(stage) = &active.stage else { continue };
             saves.push((stage.file(), active.sidecar(stage.len())));
-            active.saving = true;
+            active.sync = Sync::UnderWay;
             active.dirty_since = None;
         }
         let removals = self.leaving.iter().filter(|(_, leaving)| leaving.journaled).map(|(run, _)| *run).collect();
@@ -159,12 +165,13 @@ impl UploadActor {
         self.job_running = false;
         let now = Instant::now();
         add(&self.deps.stats.staging_failures, done.unsyncable.len() as u64);
-        for (run, active) in self.runs.iter_mut().filter(|(_, active)| active.saving) {
+        for (run, active) in self.runs.iter_mut().filter(|(_, active)| active.sync == Sync::UnderWay) {
             if done.saved.contains(run) {
                 active.saved();
+            } else if done.unsyncable.contains(run) {
+                active.not_saved(Sync::Impossible, now);
             } else {
-                active.unsyncable |= done.unsyncable.contains(run);
-                active.not_saved(now);
+                active.not_saved(Sync::Possible, now);
             }
         }
         for run in &done.removed {

@@ -100,10 +100,11 @@ pub struct LookupStreamAudio {
 }
 
 /// A run that this node holds, as after a restart: a client that resumes the stream goes on behind it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UnstoredRun {
     pub run: RunId,
     pub session: SessionId,
+    pub user: UserId,
     /// Where in the stream's audio bytes the run begins.
     pub stream_offset: u64,
     /// Bytes taken so far.

@@ -31,3 +31,20 @@ pub use messages::{
 };
 pub use options::UploadOptions;
 pub use stats::UploadStats;
+
+use std::time::Duration;
+
+use futures_util::future::join_all;
+
+use crate::runtime::ActorPool;
+
+/// Longer than the deadline itself: the last sync of the staged files comes after it.
+const SAVING: Duration = Duration::from_secs(5);
+
+/// Drains every actor at once; `false` when one did not end in time or is gone. What is not stored by then waits in
+/// the journal.
+pub async fn drain(pool: &ActorPool<UploadActor>, deadline: Duration) -> bool {
+    let drains = pool.all().into_iter().map(|actor| actor.send(Drain { deadline }));
+    let drained = tokio::time::timeout(deadline + SAVING, join_all(drains)).await;
+    drained.is_ok_and(|answers| answers.into_iter().all(|answer| answer.is_ok()))
+}

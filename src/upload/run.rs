@@ -273,7 +273,7 @@ impl Run {
         let step = self.current.take();
         let done = match result {
             Ok(done) => done,
-            Err(kind) => return self.failed(step, kind, now),
+            Err(kind) => return self.failed(step.as_ref(), kind, now),
         };
         self.retries.reset();
         self.retry_at = None;
@@ -296,7 +296,7 @@ impl Run {
         Ended::Well
     }
 
-    fn failed(&mut self, step: Option<Step>, kind: ObjectErrorKind, now: Instant) -> Ended {
+    fn failed(&mut self, step: Option<&Step>, kind: ObjectErrorKind, now: Instant) -> Ended {
         self.postpone(now);
         match step {
             // Best effort: the store clears away what nobody completes.

@@ -201,7 +201,7 @@ pub(super) struct StagingJobDone {
 }
 
 impl StagingJob {
-    pub(super) fn is_empty(&self) -> bool {
+    pub(super) const fn is_empty(&self) -> bool {
         self.saves.is_empty() && self.removals.is_empty()
     }
 

@@ -4,9 +4,12 @@
 //! Promises: [`StoreWriter::write`] is atomic and idempotent; both backends pass the same contract suite.
 //! Refuses: to retry (its callers know what is at stake) and to parse what it stores.
 
+mod batch;
+mod decode;
 mod error;
 mod postgres;
 mod rows;
+mod sql;
 mod sqlite;
 
 use std::{sync::Arc, time::Duration};
@@ -100,6 +103,16 @@ pub trait Store: Send + Sync + 'static {
 
 /// How long after its last heartbeat a node's presence still counts.
 pub const NODE_LIFETIME: Duration = Duration::from_secs(90);
+
+/// How long a node that fell silent is remembered: it may come back from a long partition with its users still
+/// connected. Nodes without a disk take a new id at each start, so they cannot be kept for ever.
+const DEAD_NODE_KEPT: Duration = Duration::from_hours(24);
+
+/// Sessions that one call expires: its locks are held for milliseconds, the caller asks again.
+const MAX_EXPIRED: i64 = 500;
+
+/// A migration may rewrite a table, so it gets more time than a statement; still not for ever.
+const MIGRATION_TIMEOUT: Duration = Duration::from_mins(15);
 
 /// The writing side: one connection, used by one actor.
 #[async_trait]

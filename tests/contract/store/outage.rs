@@ -33,8 +33,8 @@ async fn assert_away(store: &dyn Store, writer: Option<&mut Box<dyn StoreWriter>
 
 #[tokio::test]
 async fn postgres_crashes_and_comes_back() {
-    let server = TestPostgres::start_private(Listen::SocketOnly);
-    let fixture = Fixture::migrated(server.create_database().await, None).await;
+    let server = TestPostgres::start_private(Listen::Tcp);
+    let fixture = Fixture::migrated(server.tcp_url("postgres"), None).await;
     let store = open(&impatient(&fixture.options.url)).await.unwrap();
     let stream = StreamId::new();
     let mut writer = store.writer().await.unwrap();

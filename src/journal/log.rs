@@ -4,7 +4,7 @@
 //! Refuses: to order threads among each other; entries of one thread keep their order.
 
 use std::{
-    fs::{self, File, OpenOptions, TryLockError},
+    fs::{self, OpenOptions, TryLockError},
     io,
     path::PathBuf,
     sync::{
@@ -76,8 +76,6 @@ pub struct Journal(Arc<Handle>);
 struct Handle {
     shared: Arc<Shared>,
     threads: Mutex<Vec<JoinHandle<()>>>,
-    /// Held open: its lock keeps other processes away.
-    _lock: File,
 }
 
 impl Journal {
@@ -106,9 +104,11 @@ impl Journal {
         }
         let segment_bytes = segment_bytes.min(limit_bytes / SEGMENTS_WITHIN_LIMIT).max(MIN_SEGMENT_BYTES);
         let shared = Arc::new(recover::recover(directory.clone(), segment_bytes, limit_bytes)?);
-        let files = prepare::start(Arc::clone(&shared)).map_err(failed("start a thread"))?;
-        let handle = Handle { shared: Arc::clone(&shared), threads: Mutex::new(vec![files]), _lock: lock };
-        let syncer = sync::start(shared, on_fatal).map_err(failed("start a thread"))?;
+        // The directory is taken as long as one of the threads lives: once closed, it may be opened again.
+        let lock = Arc::new(lock);
+        let files = prepare::start(Arc::clone(&shared), Arc::clone(&lock)).map_err(failed("start a thread"))?;
+        let handle = Handle { shared: Arc::clone(&shared), threads: Mutex::new(vec![files]) };
+        let syncer = sync::start(shared, lock, on_fatal).map_err(failed("start a thread"))?;
         handle.threads.lock().unwrap_or_else(PoisonError::into_inner).push(syncer);
         Ok(Self(Arc::new(handle)))
     }
@@ -234,10 +234,15 @@ impl Journal {
         self.0.shared.stats()
     }
 
-    /// Writes and syncs what was appended, then stops the threads. Blocking; later appends fail with
-    /// [`AppendError::Closed`].
+    /// Writes and syncs what was appended, then stops the threads and gives the directory up. Blocking; later appends
+    /// fail with [`AppendError::Closed`].
     pub fn close(&self) {
         self.0.close();
+    }
+
+    #[cfg(test)]
+    pub(super) fn shared(&self) -> &Shared {
+        &self.0.shared
     }
 }
 

@@ -3,7 +3,8 @@
 //! Promises: the journal's files never exceed its limit; a full disk is waited out, not failed on.
 
 use std::{
-    fs, io,
+    fs::{self, File},
+    io,
     sync::{Arc, PoisonError, atomic::Ordering::Relaxed},
     thread::{self, JoinHandle},
     time::Duration,
@@ -22,8 +23,11 @@ enum Work {
     Remove(Vec<Arc<Segment>>),
 }
 
-pub(super) fn start(shared: Arc<Shared>) -> io::Result<JoinHandle<()>> {
-    thread::Builder::new().name("journal-files".into()).spawn(move || run(&shared))
+pub(super) fn start(shared: Arc<Shared>, lock: Arc<File>) -> io::Result<JoinHandle<()>> {
+    thread::Builder::new().name("journal-files".into()).spawn(move || {
+        run(&shared);
+        drop(lock);
+    })
 }
 
 fn run(shared: &Shared) {

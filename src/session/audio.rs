@@ -104,7 +104,7 @@ impl Live {
 
     pub(super) fn on_audio(
         &mut self,
-        bytes: Bytes,
+        bytes: &Bytes,
         tag: AckTag,
         permit: Permit,
         around: Surroundings<'_>,
@@ -120,7 +120,7 @@ impl Live {
         else {
             return Err(ProtocolError::new(ErrorCode::NotRecording, "audio came without a recording"));
         };
-        let new_bytes = self.audio.take_new(&bytes);
+        let new_bytes = self.audio.take_new(bytes);
         let begins = AudioFormat::sniff(&new_bytes);
         let run = if is_late {
             self.late_run(session, begins, &new_bytes, around, effects)
@@ -168,6 +168,8 @@ impl Live {
         if begins.is_none()
             && let Some(lost) = around.registry.claim_run(self.user(), session, self.stream(), around.now.steady)
         {
+            // A run of an earlier process is not known here yet.
+            around.registry.run_begun(session, lost.run, around.now.steady);
             self.audio.run = Some(ActiveRun { run: lost.run, session });
             return Some(lost.run);
         }
@@ -227,20 +229,23 @@ impl Live {
 
     /// No more bytes for the active run after `grace`.
     pub(super) fn finish_run(&mut self, grace: Duration, effects: &mut Vec<Effect>) {
+        self.finish_run_because(FinishReason::Ended, grace, effects);
+    }
+
+    fn finish_run_because(&mut self, reason: FinishReason, grace: Duration, effects: &mut Vec<Effect>) {
         if let Some(active) = self.audio.run.take() {
-            effects.push(Effect::FinishRun(FinishRun { run: active.run, grace, reason: FinishReason::Ended }));
+            effects.push(Effect::FinishRun(FinishRun { run: active.run, grace, reason }));
         }
     }
 
     /// The connection is gone: the run waits a while for the user's next one.
     pub(super) fn lose_run(&mut self, around: Surroundings<'_>, effects: &mut Vec<Effect>) {
-        let Some(active) = self.audio.run.take() else { return };
+        let Some(active) = self.audio.run else { return };
         let grace = around.settings.reconnect_grace;
         let until = around.now.steady + grace;
         around
             .registry
             .lose_run(self.user(), LostRun { run: active.run, session: active.session, stream: self.stream(), until });
-        let reason = FinishReason::ConnectionLost;
-        effects.push(Effect::FinishRun(FinishRun { run: active.run, grace, reason }));
+        self.finish_run_because(FinishReason::ConnectionLost, grace, effects);
     }
 }

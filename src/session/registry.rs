@@ -12,10 +12,11 @@ use std::{
 
 use actix::Recipient;
 
-use super::SessionNews;
+use super::{SessionNews, state::SessionSettings};
 use crate::{
     domain::{RunId, SessionId, StreamId, Timestamp, UserId},
     store::OpenSession,
+    upload::UnstoredRun,
 };
 
 /// How long news wait for a user who is between two pages.
@@ -292,6 +293,24 @@ impl Registry {
         self.lock().streams.get(&stream).cloned()
     }
 
+    /// A stream of an earlier process left audio behind: it goes on where that ends, and with the run that is open.
+    pub fn recall_runs(&self, stream: StreamId, runs: &[UnstoredRun], now: Now, settings: &SessionSettings) {
+        let Some(last) = runs.iter().max_by_key(|run| run.stream_offset) else { return };
+        let end = last.stream_offset + last.len;
+        let memo = StreamMemo {
+            user: last.user.clone(),
+            last_seq: 0,
+            audio_accepted: end,
+            audio_durable: end,
+            left: now.steady,
+        };
+        self.remember_stream(stream, memo);
+        if last.open {
+            let until = now.steady + settings.reconnect_grace;
+            self.lose_run(&last.user, LostRun { run: last.run, session: last.session, stream, until });
+        }
+    }
+
     /// Tells the user's current connection, or keeps the news for the next one.
     pub fn deliver(&self, user: &UserId, news: SessionNews, now: Instant) {
         let mut inner = self.lock();
@@ -320,9 +339,12 @@ impl Registry {
         let limits = self.limits;
         let mut inner = self.lock();
         inner.streams.retain(|_, memo| now.duration_since(memo.left) <= limits.idle_timeout);
-        // A run is stored or given up long before; without this, a session with lost news would stay for ever.
-        let run_lifetime = limits.max_duration + limits.idle_timeout;
-        inner.runs.retain(|_, runs| !runs.is_complete() && now.duration_since(runs.seen) <= run_lifetime);
+        inner.runs.retain(|_, runs| {
+            // A run is stored or given up long before; without this, a session with lost news would stay for ever.
+            let lifetime =
+                if runs.is_complete() { NEWS_LIFETIME } else { limits.max_duration + limits.idle_timeout };
+            now.duration_since(runs.seen) <= lifetime
+        });
         inner.users.retain(|_, entry| {
             entry.lost_runs.retain(|lost| lost.until > now);
             entry.undelivered.retain(|(at, _)| now.duration_since(*at) < NEWS_LIFETIME);

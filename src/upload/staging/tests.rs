@@ -1,3 +1,5 @@
+//! Staged files: what they hold, and what is left after a crash.
+
 use super::*;
 use crate::{
     domain::{AudioFormat, SessionId, StreamId, Timestamp, UserId},

@@ -341,8 +341,7 @@ impl Registry {
         inner.streams.retain(|_, memo| now.duration_since(memo.left) <= limits.idle_timeout);
         inner.runs.retain(|_, runs| {
             // A run is stored or given up long before; without this, a session with lost news would stay for ever.
-            let lifetime =
-                if runs.is_complete() { NEWS_LIFETIME } else { limits.max_duration + limits.idle_timeout };
+            let lifetime = if runs.is_complete() { NEWS_LIFETIME } else { limits.max_duration + limits.idle_timeout };
             now.duration_since(runs.seen) <= lifetime
         });
         inner.users.retain(|_, entry| {

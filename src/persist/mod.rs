@@ -35,6 +35,9 @@ pub use messages::{
 };
 pub use stats::{PersistSnapshot, PersistStats};
 
+/// Part of [`StreamReady`].
+pub use crate::store::OpenSession;
+
 use crate::{domain::NodeId, journal::Journal, runtime::ActorPool, store::Store};
 
 /// What the actors are made with.

@@ -2,3 +2,4 @@
 #![allow(dead_code, reason = "each test program uses a part of this, so `expect` would fail in some of them")]
 
 pub(crate) mod postgres;
+pub(crate) mod proxy;

@@ -266,6 +266,10 @@ impl Handle {
                 let _ = thread.join();
             }
         }
+        // Not left to the closing of the file: a child process that is being started holds a copy of it for a moment.
+        if let Err(error) = self.lock.unlock() {
+            tracing::warn!(%error, "cannot unlock the journal directory");
+        }
     }
 }
 

@@ -22,7 +22,7 @@ use super::{
 use crate::{
     domain::StreamId,
     journal::{Consumer, Position},
-    runtime::{ActorPool, Backoff, Exhausted, Lifeline},
+    runtime::{ActorPool, Backoff, Exhausted, Lifeline, MAILBOX_BOUNDED_BY_BYTES},
     store::StoreWriter,
 };
 
@@ -31,10 +31,6 @@ const TICK: Duration = Duration::from_millis(200);
 
 /// Longest wait for the journal's sync after a drain has given up on the database.
 const LAST_SYNC: Duration = Duration::from_secs(1);
-
-/// As good as unbounded: memory is bounded by the permits that messages carry, not by their number. (actix takes this
-/// off the number of addresses that there may be, so its largest value leaves none.)
-const MAILBOX_SLOTS: usize = 1 << 30;
 
 /// One shard's writer. Made by [`PersistActor::start_pool`].
 #[expect(clippy::struct_excessive_bools, reason = "each tells of one timer or future, and all are independent")]
@@ -218,7 +214,7 @@ impl Actor for PersistActor {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        ctx.set_mailbox_capacity(MAILBOX_SLOTS);
+        ctx.set_mailbox_capacity(MAILBOX_BOUNDED_BY_BYTES);
         ctx.run_interval(TICK, Self::tick);
         self.show_backlog();
         self.pump(ctx);

@@ -4,8 +4,7 @@
 //! Refuses: to order threads among each other; entries of one thread keep their order.
 
 use std::{
-    fs::{self, OpenOptions, TryLockError},
-    io,
+    fs, io,
     path::PathBuf,
     sync::{
         Arc, Mutex, PoisonError,
@@ -17,7 +16,9 @@ use std::{
 use tokio::sync::oneshot;
 
 use super::{
-    Consumer, Entry, JournalReader, JournalStats, Position, codec, frame, prepare, recover,
+    Consumer, Entry, JournalReader, JournalStats, Position, codec, frame,
+    lock::DirectoryLock,
+    prepare, recover,
     state::{Chunk, Kept, Phase, Shared, State, Then},
     sync,
 };
@@ -91,21 +92,10 @@ impl Journal {
             move |source| OpenError::Io { action, directory, source }
         };
         fs::create_dir_all(&directory).map_err(failed("make the directory"))?;
-        let lock = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(directory.join("LOCK"))
-            .map_err(failed("open the lock file"))?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(OpenError::InUse { directory }),
-            Err(TryLockError::Error(error)) => return Err(failed("take the lock")(error)),
-        }
+        let lock = Arc::new(DirectoryLock::take(&directory)?);
         let segment_bytes = segment_bytes.min(limit_bytes / SEGMENTS_WITHIN_LIMIT).max(MIN_SEGMENT_BYTES);
         let shared = Arc::new(recover::recover(directory.clone(), segment_bytes, limit_bytes)?);
         // The directory is taken as long as one of the threads lives: once closed, it may be opened again.
-        let lock = Arc::new(lock);
         let files = prepare::start(Arc::clone(&shared), Arc::clone(&lock)).map_err(failed("start a thread"))?;
         let handle = Handle { shared: Arc::clone(&shared), threads: Mutex::new(vec![files]) };
         let syncer = sync::start(shared, lock, on_fatal).map_err(failed("start a thread"))?;
@@ -265,10 +255,6 @@ impl Handle {
                 // A panic in there was caught and told to the owner as fatal.
                 let _ = thread.join();
             }
-        }
-        // Not left to the closing of the file: a child process that is being started holds a copy of it for a moment.
-        if let Err(error) = self.lock.unlock() {
-            tracing::warn!(%error, "cannot unlock the journal directory");
         }
     }
 }

@@ -3,14 +3,14 @@
 //! Promises: the journal's files never exceed its limit; a full disk is waited out, not failed on.
 
 use std::{
-    fs::{self, File},
-    io,
+    fs, io,
     sync::{Arc, PoisonError, atomic::Ordering::Relaxed},
     thread::{self, JoinHandle},
     time::Duration,
 };
 
 use super::{
+    lock::DirectoryLock,
     segment::{self, Segment, WritableSegment},
     state::{Phase, Shared, State},
 };
@@ -23,7 +23,7 @@ enum Work {
     Remove(Vec<Arc<Segment>>),
 }
 
-pub(super) fn start(shared: Arc<Shared>, lock: Arc<File>) -> io::Result<JoinHandle<()>> {
+pub(super) fn start(shared: Arc<Shared>, lock: Arc<DirectoryLock>) -> io::Result<JoinHandle<()>> {
     thread::Builder::new().name("journal-files".into()).spawn(move || {
         run(&shared);
         drop(lock);

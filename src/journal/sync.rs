@@ -5,7 +5,6 @@
 //! without them.
 
 use std::{
-    fs::File,
     io,
     os::unix::fs::FileExt,
     panic::{AssertUnwindSafe, catch_unwind},
@@ -16,14 +15,17 @@ use std::{
     thread::{self, JoinHandle},
 };
 
-use super::state::{Chunk, Phase, Shared};
+use super::{
+    lock::DirectoryLock,
+    state::{Chunk, Phase, Shared},
+};
 
 /// A buffer that grew above this in one burst is not kept for the next.
 const MAX_SPARE_BYTES: usize = 4 << 20;
 
 pub(super) fn start(
     shared: Arc<Shared>,
-    lock: Arc<File>,
+    lock: Arc<DirectoryLock>,
     on_fatal: impl FnOnce(io::Error) + Send + 'static,
 ) -> io::Result<JoinHandle<()>> {
     thread::Builder::new().name("journal-sync".into()).spawn(move || {

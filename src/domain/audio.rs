@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::{RunId, SessionId, StreamId, Timestamp, UserId};
 
-/// The container of a run, told by its first bytes and, where they tell nothing, by the client.
+/// The container of a run, told by its first bytes: what a client calls its bytes does not make them play.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum AudioFormat {

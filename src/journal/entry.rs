@@ -1,6 +1,6 @@
 //! What the journal keeps: records on their way to the database, audio on its way to the object store.
 //!
-//! Owns: the binary form of an [`Entry`]. Promises: reads back what it wrote, or says that it cannot.
+//! Owns: the types. Their binary form is in [`super::codec`].
 
 use bytes::Bytes;
 
@@ -9,12 +9,22 @@ use crate::domain::{AudioFormat, Record, RunId, SessionId, StreamId, Timestamp, 
 /// One entry.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Entry {
-    Record(Record),
+    Record(ShardRecord),
     AudioBegun(AudioBegun),
     AudioChunk(AudioChunk),
     AudioFinished(AudioFinished),
     /// The run's object is stored, verified and its row committed: nothing of it is needed any more.
     AudioStored(RunId),
+}
+
+/// A record, and which of the persistence actors took it. Not every record names a stream, so the actor that reads
+/// its backlog could not tell its own records by their contents.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ShardRecord {
+    /// The actor's number when the record was written. After a restart with another number of actors, old shards are
+    /// spread over the new ones; those of one old shard stay together and in order.
+    pub shard: u16,
+    pub record: Record,
 }
 
 /// A run began. Always before its first chunk.

@@ -5,9 +5,11 @@
 pub enum ObjectErrorKind {
     /// Away, slow, busy, or refusing for now (also 403: keys get repaired): the same call may succeed later.
     Retryable,
-    /// The multipart upload is not known: look whether the object is complete, else upload again from the start.
+    /// The multipart upload, or a part of it, is not known: look whether the object is complete, else upload again
+    /// from the start.
     NoSuchUpload,
-    /// The local bytes cannot be read, or the request makes no sense: trying again changes nothing.
+    /// The local bytes cannot be read or are not what their digest says, or the request makes no sense: trying again
+    /// changes nothing.
     Permanent,
 }
 

@@ -5,6 +5,7 @@
 //! [`ObjectStore::verify`] tells whether it reads back with the right length and checksum.
 //! Refuses: to retry beyond one call's deadline (its caller keeps the bytes and knows how long to wait).
 
+mod digest;
 mod error;
 mod folder;
 mod s3;
@@ -13,9 +14,10 @@ use std::{fmt, path::PathBuf, sync::Arc};
 
 use async_trait::async_trait;
 
+pub use digest::Sha256Hasher;
 pub use error::{ObjectError, ObjectErrorKind};
 pub use folder::FolderStore;
-pub use s3::{S3Options, S3Store};
+pub use s3::{MAX_PARTS, MIN_PART_SIZE_BYTES, S3Options, S3Store, S3Timeouts, SecretKey};
 
 use crate::domain::{AudioFormat, RunId, SessionId, Sha256};
 

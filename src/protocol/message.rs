@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::ErrorCode;
-use crate::domain::{AudioFormat, EventName, JsonText, Profile, SessionId, StreamId, Timestamp, UserId};
+use crate::domain::{EventName, JsonText, Profile, SessionId, StreamId, Timestamp, UserId};
 
 /// How the client wants to hear that a message is durable.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -65,8 +65,6 @@ pub struct Hello {
 pub struct StartRecording {
     pub user: Option<UserId>,
     pub page: Option<String>,
-    /// The container the client says it records, for runs whose first bytes tell nothing.
-    pub format: Option<AudioFormat>,
     pub seq: Option<i64>,
     pub ack: AckTag,
 }

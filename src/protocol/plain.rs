@@ -10,7 +10,7 @@ use super::{
     AckTag, ClientEvent, ClientMessage, Codec, Decoded, ErrorCode, Frame, Hello, ProtocolError, ServerMessage,
     StartRecording,
 };
-use crate::domain::{AudioFormat, EventName, JsonText, Profile, SessionId, StreamId, Timestamp, UserId};
+use crate::domain::{EventName, JsonText, Profile, SessionId, StreamId, Timestamp, UserId};
 
 /// Longest address of a page in bytes; browsers cut theirs far below it.
 const MAX_PAGE_BYTES: usize = 8_192;
@@ -46,8 +46,6 @@ struct HelloData<'a> {
 #[derive(Deserialize, Default)]
 #[serde(rename_all = "camelCase")]
 struct StartData<'a> {
-    #[serde(borrow)]
-    mime_type: Option<std::borrow::Cow<'a, str>>,
     #[serde(borrow)]
     page: Option<std::borrow::Cow<'a, str>>,
 }
@@ -85,7 +83,6 @@ fn decode_text(text: &ByteString) -> Result<ClientMessage, ProtocolError> {
             Ok(ClientMessage::StartRecording(StartRecording {
                 user: None,
                 page: data.page.map(|page| parse_page(&page)).transpose()?,
-                format: data.mime_type.map(|mime| format_of(&mime)),
                 seq: frame.seq,
                 ack,
             }))
@@ -131,18 +128,6 @@ fn parse_page(page: &str) -> Result<String, ProtocolError> {
         return Err(ProtocolError::bad_message("page is no address of at most 8192 bytes"));
     }
     Ok(page.to_owned())
-}
-
-/// The container that a MIME type such as `audio/webm;codecs=opus` names.
-#[must_use]
-pub fn format_of(mime_type: &str) -> AudioFormat {
-    let essence = mime_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    match essence.as_str() {
-        "video/webm" => AudioFormat::WebM,
-        "application/ogg" => AudioFormat::Ogg,
-        "audio/m4a" | "audio/x-m4a" | "video/mp4" => AudioFormat::Mp4,
-        other => AudioFormat::from_content_type(other),
-    }
 }
 
 /// # Errors
@@ -307,7 +292,7 @@ mod tests {
     fn recording_words_are_read() {
         let start = r#"{"event":"recording:start","seq":1,"data":{"mimeType":"audio/webm;codecs=opus","page":"/a"}}"#;
         let Ok(ClientMessage::StartRecording(start)) = decode(start) else { panic!("no start") };
-        assert_eq!((start.format, start.page.as_deref()), (Some(AudioFormat::WebM), Some("/a")));
+        assert_eq!(start.page.as_deref(), Some("/a"));
         assert!(matches!(
             decode(r#"{"event":"recording:start","data":null}"#),
             Ok(ClientMessage::StartRecording(StartRecording { page: None, .. }))

@@ -56,11 +56,19 @@ impl ConnectionBudget {
     /// Waits until a message of `payload_bytes` may be held. A message larger than the whole share waits for all of
     /// it, so that it is slow rather than stuck.
     ///
-    /// # Panics
-    /// Never: the semaphores are never closed.
     pub async fn take(&self, payload_bytes: usize) -> Permit {
-        let wanted = payload_bytes.saturating_add(OVERHEAD_BYTES).min(self.budget.connection_bytes);
-        let wanted = u32::try_from(wanted).unwrap_or(u32::MAX);
+        self.acquire(payload_bytes.saturating_add(OVERHEAD_BYTES)).await
+    }
+
+    /// Waits until a message that is held already may grow by `payload_bytes`. Costs no overhead again: a thousand
+    /// tiny fragments of one message must not use up the share that their own message waits for.
+    pub async fn grow(&self, permit: &mut Permit, payload_bytes: usize) {
+        let room = self.budget.connection_bytes.saturating_sub(permit.bytes());
+        permit.merge(self.acquire(payload_bytes.min(room)).await);
+    }
+
+    async fn acquire(&self, bytes: usize) -> Permit {
+        let wanted = u32::try_from(bytes.min(self.budget.connection_bytes)).unwrap_or(u32::MAX);
         // The connection's own share first: a greedy connection waits here, not at the head of everybody's queue.
         let own = Arc::clone(&self.own).acquire_many_owned(wanted).await;
         let global = Arc::clone(&self.budget.global).acquire_many_owned(wanted).await;
@@ -150,6 +158,16 @@ mod tests {
     async fn a_message_above_the_share_takes_all_of_it() {
         let budget = Budget::new(10_000, 2_000);
         assert_eq!(budget.connection().take(1 << 30).await.bytes(), 2_000);
+    }
+
+    #[tokio::test]
+    async fn a_message_in_many_fragments_never_waits_for_itself() {
+        let connection = Budget::new(10_000, 2_000).connection();
+        let mut permit = connection.take(1).await;
+        for _ in 0..5_000 {
+            connection.grow(&mut permit, 1).now_or_never().expect("nobody else holds anything");
+        }
+        assert_eq!(permit.bytes(), 2_000);
     }
 
     #[tokio::test]

@@ -21,7 +21,8 @@ pub struct FrameIn {
     pub permit: Permit,
 }
 
-/// The transport ended. Nothing more comes in, nothing more can be sent. Sent exactly once.
+/// The transport ended: nothing more comes in. Sent exactly once. After [`LostCause::Violation`] it can still send:
+/// it waits a moment for the session's error and its [`FrameOut::Close`].
 #[derive(Message, Debug, Clone, PartialEq, Eq)]
 #[rtype(result = "()")]
 pub struct ConnectionLost {
@@ -32,7 +33,7 @@ pub struct ConnectionLost {
 pub enum LostCause {
     /// The client closed it, or the network did.
     ClosedByPeer,
-    /// The client broke the transport's rules; it was told so with this error if it could be.
+    /// The client broke the transport's rules. The session tells it so and closes.
     Violation(ProtocolError),
     /// This server closed it.
     ClosedByUs,
@@ -130,4 +131,15 @@ pub enum AudioUrl {
     Absolute(String),
     /// A path on this server.
     Path(String),
+}
+
+impl AudioUrl {
+    /// The URL as a client of the server at `base_url` (no slash at its end) opens it.
+    #[must_use]
+    pub fn complete(self, base_url: &str) -> String {
+        match self {
+            Self::Absolute(url) => url,
+            Self::Path(path) => format!("{base_url}{path}"),
+        }
+    }
 }

@@ -1,5 +1,26 @@
-//! Connections and sessions.
+//! Connections and sessions: from a transport's frames to records, audio and answers.
+//!
+//! Owns: the session actor and its state, the transports, the registry of who is here.
+//! Promises: one actor per connection; bad input ends its own connection only, after an error that says why.
+//! Refuses: to write. Records go to the persistence actors, audio to the upload actors.
+
+mod actor;
+mod audio;
+mod delivery;
+mod effect;
+mod housekeeper;
+mod inbound;
+mod live;
 mod messages;
+mod registry;
+mod state;
+pub mod websocket;
+
+pub use actor::{SessionActor, SessionDeps};
+pub use delivery::{DeliveryActor, SessionOver};
+pub use housekeeper::HousekeeperActor;
 pub use messages::{
     AudioUrl, ConnectionHandle, ConnectionLost, FrameIn, FrameOut, LostCause, OutboundFull, SessionHandle, SessionNews,
 };
+pub use registry::{Now, Registry, SessionLimits, StreamMemo};
+pub use state::SessionSettings;

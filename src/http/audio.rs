@@ -1,0 +1,94 @@
+//! Stored audio: the links to it, and `GET /audio/{key}` where it is a local file.
+//!
+//! Promises: Range requests, so that players can seek; a key is parsed before it becomes a path.
+//! Refuses: to guess types: a browser plays what the recorder made, and executes nothing.
+
+use std::io;
+
+use actix_files::NamedFile;
+use actix_web::{
+    HttpRequest, HttpResponse,
+    http::header::{
+        CONTENT_DISPOSITION, CONTENT_TYPE, ContentDisposition, DispositionType, HeaderValue, LOCATION,
+        X_CONTENT_TYPE_OPTIONS,
+    },
+    web,
+};
+
+use super::{HttpState, problem::Problem};
+use crate::{
+    domain::{AudioFormat, AudioPart},
+    objects::{Location, ObjectKey, Objects},
+};
+
+/// Makes the URLs of one answer.
+pub(super) struct AudioLinks {
+    objects: Objects,
+    /// Where this server is reached, without a slash at the end.
+    base: String,
+}
+
+impl AudioLinks {
+    pub(super) fn for_request(request: &HttpRequest, state: &HttpState) -> Self {
+        let base = state.public_url.clone().unwrap_or_else(|| {
+            let connection = request.connection_info();
+            format!("{}://{}", connection.scheme(), connection.host())
+        });
+        Self { objects: state.objects.clone(), base }
+    }
+
+    /// `None` when there is no way to say where the part is; the rest of the answer is worth having.
+    pub(super) async fn url(&self, part: &AudioPart) -> Option<String> {
+        let key = ObjectKey::parse(&part.object_key)
+            .inspect_err(|error| tracing::error!(%error, run = %part.run, "a stored part has a bad key"))
+            .ok()?;
+        match self.objects.locate(&key).await {
+            Ok(Location::File(_)) => Some(format!("{}/audio/{}", self.base, key.as_str())),
+            Ok(Location::Url(url)) => Some(url),
+            Err(error) => {
+                tracing::error!(%error, run = %part.run, "a stored part cannot be located");
+                None
+            }
+        }
+    }
+}
+
+pub(super) async fn play(
+    request: HttpRequest,
+    key: web::Path<String>,
+    state: web::Data<HttpState>,
+) -> Result<HttpResponse, Problem> {
+    let key = ObjectKey::parse(&key).map_err(|_| Problem::NotFound("audio"))?;
+    let path = match state.objects.locate(&key).await? {
+        Location::File(path) => path,
+        Location::Url(url) => return Ok(HttpResponse::TemporaryRedirect().insert_header((LOCATION, url)).finish()),
+    };
+    let opened =
+        web::block(move || NamedFile::open(path)).await.map_err(|pool| Problem::File(io::Error::other(pool)))?;
+    let file = opened.map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => Problem::NotFound("audio"),
+        _ => Problem::File(error),
+    })?;
+    let inline = ContentDisposition { disposition: DispositionType::Inline, parameters: Vec::new() };
+    let mut response = file.set_content_disposition(inline).into_response(&request);
+    if response.status().is_client_error() {
+        let mut headers = response.headers().clone();
+        headers.remove(CONTENT_TYPE);
+        headers.remove(CONTENT_DISPOSITION);
+        return Err(Problem::Status(response.status(), headers));
+    }
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type(&key)));
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    Ok(response)
+}
+
+/// The type that the part's row holds too: the extension was made from it.
+fn content_type(key: &ObjectKey) -> &'static str {
+    let extension = key.as_str().rsplit('.').next().unwrap_or_default();
+    [AudioFormat::WebM, AudioFormat::Ogg, AudioFormat::Mp4]
+        .into_iter()
+        .find(|format| format.extension() == extension)
+        .unwrap_or(AudioFormat::Unknown)
+        .content_type()
+}

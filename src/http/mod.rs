@@ -1,0 +1,67 @@
+//! The HTTP side that reads: sessions, users, audio, and what operators ask.
+//!
+//! Owns: routes and the shape of answers (camelCase, RFC 3339). Reads go straight to the [`Store`].
+//! Promises: lists are streamed, with memory that does not grow with the answer; every error is a problem document.
+//! Refuses: to write anything. Events and audio come in through the websocket doors, which are mounted beside this.
+
+mod audio;
+mod events;
+mod json;
+mod ops;
+mod problem;
+mod sessions;
+mod users;
+
+use std::sync::Arc;
+
+use actix_web::{FromRequest, Handler, Resource, Responder, guard, web};
+
+pub use ops::Readiness;
+pub use problem::Problem;
+
+use crate::{objects::Objects, store::Store};
+
+/// What the handlers need.
+#[derive(Clone)]
+pub struct HttpState {
+    pub store: Arc<dyn Store>,
+    pub objects: Objects,
+    pub readiness: Readiness,
+    /// Base of the URLs handed out, without a slash at the end; `None`: the request's own scheme and host.
+    pub public_url: Option<String>,
+}
+
+/// Mounts every route of this module, and the answer for paths that are not there.
+pub fn configure(cfg: &mut web::ServiceConfig, state: HttpState) {
+    problem::configure(cfg);
+    cfg.app_data(web::Data::new(state))
+        .service(get("/", ops::about))
+        .service(get("/sessions", sessions::list))
+        .service(get("/sessions/{id}", sessions::one))
+        .service(get("/users", users::list))
+        .service(get("/users/{id}", users::one))
+        .service(get_and_head("/audio/{key:.*}", audio::play))
+        .service(get_and_head("/healthz", ops::health))
+        .service(get_and_head("/readyz", ops::ready));
+}
+
+fn get<F, Args>(path: &str, handler: F) -> Resource
+where
+    F: Handler<Args>,
+    Args: FromRequest + 'static,
+    F::Output: Responder + 'static,
+{
+    web::resource(path).route(web::get().to(handler)).default_service(web::to(problem::only_get))
+}
+
+/// Players and load balancers look before they fetch.
+fn get_and_head<F, Args>(path: &str, handler: F) -> Resource
+where
+    F: Handler<Args>,
+    Args: FromRequest + 'static,
+    F::Output: Responder + 'static,
+{
+    web::resource(path)
+        .route(web::route().guard(guard::Any(guard::Get()).or(guard::Head())).to(handler))
+        .default_service(web::to(problem::only_get_and_head))
+}

@@ -1,0 +1,171 @@
+//! Errors as `application/problem+json` (RFC 9457).
+//!
+//! Owns: the one place that picks a status.
+//! Promises: a client learns what it can do differently; what broke inside stays in the log, told once, here.
+
+use std::fmt;
+
+use actix_web::{
+    HttpRequest, HttpResponse, ResponseError,
+    error::{InternalError, PathError, QueryPayloadError},
+    http::{
+        StatusCode,
+        header::{ALLOW, HeaderMap, RETRY_AFTER},
+    },
+    web,
+};
+use serde::Serialize;
+
+use crate::{objects::ObjectError, store::StoreError};
+
+/// When to try again after a 503, in seconds: about what a database needs to restart.
+const RETRY_AFTER_SECS: &str = "5";
+
+/// A request that is not answered with what it asked for.
+#[derive(Debug)]
+pub enum Problem {
+    /// No such session, user, object or path; also for an id that nothing could have.
+    NotFound(&'static str),
+    /// The path is there, the method is not; with what is.
+    MethodNotAllowed(&'static str),
+    /// The request makes no sense.
+    BadRequest(String),
+    /// The conditions that do not hold.
+    NotReady(Vec<&'static str>),
+    Store(StoreError),
+    Objects(ObjectError),
+    File(std::io::Error),
+    /// A status that a library chose (a range outside of the file), with the headers that explain it.
+    Status(StatusCode, HeaderMap),
+}
+
+#[derive(Serialize)]
+struct Document<'a> {
+    r#type: &'static str,
+    title: &'static str,
+    status: u16,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    detail: &'a str,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    reasons: &'a [&'static str],
+}
+
+impl fmt::Display for Problem {
+    /// What the client is told.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotFound(what) => write!(f, "there is no such {what}"),
+            Self::MethodNotAllowed(allowed) => write!(f, "this path takes {allowed}"),
+            Self::BadRequest(reason) => f.write_str(reason),
+            Self::NotReady(reasons) => write!(f, "not ready: {}", reasons.join(", ")),
+            Self::Store(_) => f.write_str("the database did not answer"),
+            Self::Objects(_) => f.write_str("the audio store did not answer"),
+            Self::File(_) => f.write_str("the audio file cannot be read"),
+            Self::Status(..) => Ok(()),
+        }
+    }
+}
+
+impl ResponseError for Problem {
+    fn status_code(&self) -> StatusCode {
+        match self {
+            Self::NotFound(_) => StatusCode::NOT_FOUND,
+            Self::MethodNotAllowed(_) => StatusCode::METHOD_NOT_ALLOWED,
+            Self::BadRequest(_) => StatusCode::BAD_REQUEST,
+            Self::NotReady(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Store(error) if error.is_retryable() => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Objects(error) if error.kind() == crate::objects::ObjectErrorKind::Retryable => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
+            Self::Store(_) | Self::Objects(_) | Self::File(_) => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::Status(status, _) => *status,
+        }
+    }
+
+    fn error_response(&self) -> HttpResponse {
+        match self {
+            Self::Store(error) => tracing::error!(%error, "a read failed"),
+            Self::Objects(error) => tracing::error!(%error, "a read of the object store failed"),
+            Self::File(error) => tracing::error!(%error, "an audio file cannot be read"),
+            _ => {}
+        }
+        let status = self.status_code();
+        let detail = self.to_string();
+        let document = Document {
+            r#type: "about:blank",
+            title: status.canonical_reason().unwrap_or("Error"),
+            status: status.as_u16(),
+            detail: &detail,
+            reasons: if let Self::NotReady(reasons) = self { reasons } else { &[] },
+        };
+        let mut response = HttpResponse::build(status);
+        response.content_type("application/problem+json");
+        match self {
+            Self::MethodNotAllowed(allowed) => drop(response.insert_header((ALLOW, *allowed))),
+            Self::Status(_, headers) => {
+                for header in headers {
+                    response.insert_header(header);
+                }
+            }
+            _ => {}
+        }
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            response.insert_header((RETRY_AFTER, RETRY_AFTER_SECS));
+        }
+        response.body(serde_json::to_string(&document).unwrap_or_default())
+    }
+}
+
+impl From<StoreError> for Problem {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+impl From<ObjectError> for Problem {
+    fn from(error: ObjectError) -> Self {
+        Self::Objects(error)
+    }
+}
+
+/// What actix's own extractors refuse looks like everything else.
+pub(super) fn configure(cfg: &mut web::ServiceConfig) {
+    cfg.app_data(web::PathConfig::default().error_handler(bad_path))
+        .app_data(web::QueryConfig::default().error_handler(bad_query))
+        .default_service(web::to(no_such_path));
+}
+
+fn bad_path(error: PathError, _: &HttpRequest) -> actix_web::Error {
+    refuse(error, "the path cannot be read")
+}
+
+fn bad_query(error: QueryPayloadError, _: &HttpRequest) -> actix_web::Error {
+    let reason = format!("the query cannot be read: {error}");
+    refuse(error, &reason)
+}
+
+fn refuse(error: impl fmt::Debug + fmt::Display + 'static, reason: &str) -> actix_web::Error {
+    InternalError::from_response(error, Problem::BadRequest(reason.to_owned()).error_response()).into()
+}
+
+async fn no_such_path() -> Problem {
+    Problem::NotFound("path")
+}
+
+/// The answer of a path that is there to a method that is not.
+pub(super) async fn only_get() -> Problem {
+    Problem::MethodNotAllowed("GET")
+}
+
+/// The same, where a `HEAD` is answered too.
+pub(super) async fn only_get_and_head() -> Problem {
+    Problem::MethodNotAllowed("GET, HEAD")
+}
+
+impl actix_web::Responder for Problem {
+    type Body = actix_web::body::BoxBody;
+
+    fn respond_to(self, _: &HttpRequest) -> HttpResponse {
+        self.error_response()
+    }
+}

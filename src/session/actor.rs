@@ -1,0 +1,302 @@
+//! The session actor: one per connection, on the connection's thread. It does what [`SessionState`] decides.
+//!
+//! Owns: its state, its codec, and the only address its transport and the pools know it by.
+//! Promises: effects are done in order; data goes with its permit; a pool that is gone is told to the client as an
+//! error, never passed over.
+//! Refuses: decisions.
+
+use std::{sync::Arc, time::Duration};
+
+use actix::prelude::*;
+use tracing::{debug, info_span};
+
+use super::{
+    ConnectionHandle, ConnectionLost, FrameIn, LostCause, SessionHandle, SessionNews,
+    delivery::{DeliveryActor, SessionOver},
+    effect::{AudioEffect, Effect},
+    registry::{ConnectionId, Now, Registry},
+    state::{SessionSettings, SessionState, Surroundings},
+};
+use crate::{
+    domain::{Presence, Record, UserId},
+    persist::{
+        AppendRecords, CloseStream, OpenStream, PersistActor, RecordsStored, StoreRecord, StreamFenced, StreamReady,
+        StreamSubscriber,
+    },
+    protocol::{Codec, ErrorCode, ProtocolError, ServerMessage},
+    runtime::{ActorPool, Permit},
+    upload::{AppendAudio, AudioAck, AudioJournaled, UploadActor},
+};
+
+/// What every session of a node is made with.
+pub struct SessionDeps {
+    pub persist: ActorPool<PersistActor>,
+    pub upload: ActorPool<UploadActor>,
+    pub delivery: Addr<DeliveryActor>,
+    pub registry: Arc<Registry>,
+    pub settings: SessionSettings,
+    /// Longest time from the connection to its hello.
+    pub handshake_timeout: Duration,
+}
+
+/// The actor.
+pub struct SessionActor {
+    id: ConnectionId,
+    state: SessionState,
+    codec: Box<dyn Codec>,
+    connection: ConnectionHandle,
+    /// Base of the URLs that this client is told, without a slash at its end.
+    base_url: String,
+    deps: Arc<SessionDeps>,
+    span: tracing::Span,
+}
+
+impl SessionActor {
+    /// Starts the session of a connection on the current thread.
+    #[must_use]
+    pub fn start_for(
+        connection: ConnectionHandle,
+        codec: Box<dyn Codec>,
+        base_url: String,
+        deps: Arc<SessionDeps>,
+    ) -> SessionHandle {
+        let id = deps.registry.next_connection_id();
+        let span = info_span!("connection", id = id.0);
+        let actor = Self { id, state: SessionState::default(), codec, connection, base_url, deps, span };
+        let address = actor.start();
+        SessionHandle { frames: address.clone().recipient(), lost: address.recipient() }
+    }
+
+    fn decide<T>(&mut self, decision: impl FnOnce(&mut SessionState, Surroundings<'_>) -> T) -> T {
+        let around = Surroundings {
+            connection: self.id,
+            registry: &self.deps.registry,
+            settings: &self.deps.settings,
+            now: Now::read(),
+        };
+        decision(&mut self.state, around)
+    }
+
+    fn fail(&mut self, violation: &ProtocolError, ctx: &mut Context<Self>) {
+        let effects = self.decide(|state, around| state.fail(violation, around));
+        self.run(effects, ctx);
+    }
+
+    fn run(&mut self, effects: Vec<Effect>, ctx: &mut Context<Self>) {
+        for effect in effects {
+            if let Err(violation) = self.run_one(effect, ctx) {
+                self.fail(&violation, ctx);
+                return;
+            }
+        }
+    }
+
+    fn run_one(&mut self, effect: Effect, ctx: &mut Context<Self>) -> Result<(), ProtocolError> {
+        match effect {
+            Effect::OpenStream { stream, user, resume } => {
+                let now = Now::read().wall;
+                let limits = self.deps.registry.limits();
+                let open = OpenStream {
+                    stream,
+                    user,
+                    resume,
+                    alive_since: now.minus(limits.idle_timeout),
+                    opened_since: now.minus(limits.max_duration),
+                    session: StreamSubscriber {
+                        ready: ctx.address().recipient(),
+                        stored: ctx.address().recipient(),
+                        fenced: ctx.address().recipient(),
+                    },
+                };
+                self.deps.persist.of(&stream).try_send(open).map_err(|_| aborted())
+            }
+            // A pool that lost its actor has no stream to close.
+            Effect::CloseStream { stream } => {
+                let _ = self.deps.persist.of(&stream).try_send(CloseStream { stream });
+                Ok(())
+            }
+            Effect::Append { stream, ticket, records, ack_wanted, permit } => {
+                let append = AppendRecords { stream, ticket, records, ack_wanted, permit };
+                self.deps.persist.of(&stream).try_send(append).map_err(|_| aborted())
+            }
+            Effect::BeginRun(begin) => self.deps.upload.of(&begin.run).try_send(begin).map_err(|_| aborted()),
+            Effect::AppendAudio(audio) => self.append_audio(audio, ctx),
+            Effect::FinishRun(finish) => {
+                // A pool that lost its actor finishes runs by their idle limit.
+                let _ = self.deps.upload.of(&finish.run).try_send(finish);
+                Ok(())
+            }
+            Effect::Join { user } => {
+                self.join(&user, ctx);
+                Ok(())
+            }
+            Effect::Leave { user } => {
+                let persist = &self.deps.persist;
+                self.deps.registry.leave(&user, self.id, || tell_presence(persist, &user, false));
+                Ok(())
+            }
+            Effect::SessionOver { session, user } => {
+                let _ = self.deps.delivery.try_send(SessionOver { session, user });
+                Ok(())
+            }
+            Effect::Send(message) => {
+                self.send(&message, ctx);
+                Ok(())
+            }
+            Effect::Close(code) => {
+                debug!(parent: &self.span, code = code.as_str(), "closing for cause");
+                self.connection.close(code.close_code(), code.as_str());
+                ctx.stop();
+                Ok(())
+            }
+        }
+    }
+
+    fn append_audio(&self, audio: AudioEffect, ctx: &Context<Self>) -> Result<(), ProtocolError> {
+        let AudioEffect { run, at, bytes, ticket, stream_end, permit } = audio;
+        let ack = AudioAck { to: ctx.address().recipient(), stream_end, ticket };
+        self.deps
+            .upload
+            .of(&run)
+            .try_send(AppendAudio { run, at, bytes, ack: Some(ack), permit })
+            .map_err(|_| aborted())
+    }
+
+    fn join(&self, user: &UserId, ctx: &Context<Self>) {
+        let persist = &self.deps.persist;
+        let news = ctx.address().recipient();
+        let waiting = self
+            .deps
+            .registry
+            .join(user, self.id, news, Now::read().steady, || tell_presence(persist, user, true));
+        for news in waiting {
+            ctx.address().recipient().do_send(news);
+        }
+    }
+
+    fn send(&mut self, message: &ServerMessage, ctx: &mut Context<Self>) {
+        for frame in self.codec.encode(message) {
+            if self.connection.send(frame).is_err() {
+                if !self.state.is_closed() {
+                    let slow = ProtocolError::new(ErrorCode::SlowReader, "the client does not read what it is sent");
+                    self.fail(&slow, ctx);
+                }
+                return;
+            }
+        }
+    }
+}
+
+/// Presence goes to one slot per user, so that it is stored in the order it changed.
+fn tell_presence(persist: &ActorPool<PersistActor>, user: &UserId, connected: bool) {
+    let record = Record::Presence(Presence { user: user.clone(), connected, at: Now::read().wall });
+    if persist.of(user).try_send(StoreRecord { record, reply: None }).is_err() {
+        tracing::warn!("presence of a user was not recorded: the persistence actor is gone");
+    }
+}
+
+fn aborted() -> ProtocolError {
+    ProtocolError::new(ErrorCode::Aborted, "reconnect and send again what was not acknowledged")
+}
+
+impl Actor for SessionActor {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        // Bounded by the bytes that its connection may hold, not by slots.
+        ctx.set_mailbox_capacity(usize::MAX >> 1);
+        ctx.run_later(self.deps.handshake_timeout, |actor, ctx| {
+            if !actor.state.is_introduced() {
+                actor.fail(&ProtocolError::new(ErrorCode::HelloTimeout, "no hello came in time"), ctx);
+            }
+        });
+    }
+}
+
+impl Handler<FrameIn> for SessionActor {
+    type Result = ();
+
+    fn handle(&mut self, FrameIn { frame, mut permit }: FrameIn, ctx: &mut Self::Context) {
+        let span = self.span.clone();
+        let _entered = span.enter();
+        let decoded = match self.codec.decode(frame) {
+            Ok(decoded) => decoded,
+            Err(violation) => return self.fail(&violation, ctx),
+        };
+        for reply in decoded.replies {
+            if self.connection.send(reply).is_err() {
+                let slow = ProtocolError::new(ErrorCode::SlowReader, "the client does not read what it is sent");
+                return self.fail(&slow, ctx);
+            }
+        }
+        let last = decoded.messages.len().saturating_sub(1);
+        for (at, message) in decoded.messages.into_iter().enumerate() {
+            // The bytes of a frame with several messages are shared: the last to let go of them gives them back.
+            let permit = if at == last { std::mem::take(&mut permit) } else { Permit::none() };
+            let effects = self.decide(|state, around| state.on_message(message, permit, around));
+            self.run(effects, ctx);
+        }
+    }
+}
+
+impl Handler<ConnectionLost> for SessionActor {
+    type Result = ();
+
+    fn handle(&mut self, lost: ConnectionLost, ctx: &mut Self::Context) {
+        match lost.cause {
+            LostCause::Violation(violation) => self.fail(&violation, ctx),
+            LostCause::ClosedByPeer | LostCause::ClosedByUs => {
+                let effects = self.decide(SessionState::on_connection_lost);
+                self.run(effects, ctx);
+            }
+        }
+        ctx.stop();
+    }
+}
+
+impl Handler<StreamReady> for SessionActor {
+    type Result = ();
+
+    fn handle(&mut self, ready: StreamReady, ctx: &mut Self::Context) {
+        let effects = self.decide(|state, around| state.on_stream_ready(&ready, around));
+        self.run(effects, ctx);
+    }
+}
+
+impl Handler<RecordsStored> for SessionActor {
+    type Result = ();
+
+    fn handle(&mut self, stored: RecordsStored, ctx: &mut Self::Context) {
+        let effects = self.state.on_records_stored(&stored);
+        self.run(effects, ctx);
+    }
+}
+
+impl Handler<AudioJournaled> for SessionActor {
+    type Result = ();
+
+    fn handle(&mut self, journaled: AudioJournaled, ctx: &mut Self::Context) {
+        let effects = self.state.on_audio_journaled(journaled);
+        self.run(effects, ctx);
+    }
+}
+
+impl Handler<StreamFenced> for SessionActor {
+    type Result = ();
+
+    fn handle(&mut self, fenced: StreamFenced, ctx: &mut Self::Context) {
+        let effects = self.decide(|state, around| state.on_fenced(fenced.stream, fenced.reason, around));
+        self.run(effects, ctx);
+    }
+}
+
+impl Handler<SessionNews> for SessionActor {
+    type Result = ();
+
+    fn handle(&mut self, news: SessionNews, ctx: &mut Self::Context) {
+        let base_url = std::mem::take(&mut self.base_url);
+        let effects = self.decide(|state, around| state.on_news(news, &base_url, around));
+        self.base_url = base_url;
+        self.run(effects, ctx);
+    }
+}

@@ -1,0 +1,246 @@
+//! The audio of one stream: which bytes are new, which run they belong to, which acks are owed.
+//!
+//! Promises: bytes that were taken before are not taken twice; a run goes on over a lost connection.
+
+use std::{collections::VecDeque, time::Duration};
+
+use bytes::Bytes;
+
+use super::{
+    effect::{AudioEffect, Effect},
+    live::Live,
+    registry::{LostRun, StreamMemo},
+    state::Surroundings,
+};
+use crate::{
+    domain::{AudioFormat, RunId, SessionId},
+    protocol::{AckTag, ErrorCode, ProtocolError, ServerMessage},
+    runtime::Permit,
+    upload::{AudioJournaled, BeginRun, FinishRun},
+};
+
+/// Where a stream's audio stands.
+#[derive(Debug)]
+pub(super) struct AudioLane {
+    run: Option<ActiveRun>,
+    /// Where in the stream the client's next byte belongs.
+    position: u64,
+    /// Bytes taken, durable or not. Ahead of `position` while a client sends again.
+    accepted: u64,
+    durable: u64,
+    ticket: u64,
+    owed: VecDeque<(u64, AckTag)>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct ActiveRun {
+    run: RunId,
+    session: SessionId,
+}
+
+impl AudioLane {
+    pub(super) fn new(memo: Option<&StreamMemo>, stored: u64) -> Self {
+        let durable = memo.map_or(0, |memo| memo.audio_durable).max(stored);
+        Self {
+            run: None,
+            position: durable,
+            accepted: memo.map_or(0, |memo| memo.audio_accepted).max(durable),
+            durable,
+            ticket: 0,
+            owed: VecDeque::new(),
+        }
+    }
+
+    pub(super) const fn durable(&self) -> u64 {
+        self.durable
+    }
+
+    pub(super) const fn accepted(&self) -> u64 {
+        self.accepted
+    }
+
+    pub(super) fn run(&self) -> Option<RunId> {
+        self.run.map(|active| active.run)
+    }
+
+    pub(super) fn on_journaled(&mut self, journaled: AudioJournaled) -> Vec<Effect> {
+        self.durable = self.durable.max(journaled.stream_end);
+        let mut effects = Vec::new();
+        let mut answered_by_count = false;
+        while let Some((_, tag)) = self.owed.pop_front_if(|(ticket, _)| *ticket <= journaled.ticket) {
+            // One byte count answers all chunks before it; an id needs an answer of its own.
+            if matches!(tag, AckTag::Seq(_)) && std::mem::replace(&mut answered_by_count, true) {
+                continue;
+            }
+            effects.push(Effect::Send(ServerMessage::AudioAcked { tag, stream_end: journaled.stream_end }));
+        }
+        effects
+    }
+
+    /// Drops what was taken before; the rest is new.
+    fn take_new(&mut self, bytes: &Bytes) -> Bytes {
+        let length = bytes.len() as u64;
+        let known = self.accepted.saturating_sub(self.position).min(length);
+        self.position += length;
+        self.accepted = self.accepted.max(self.position);
+        bytes.slice(usize::try_from(known).unwrap_or(bytes.len())..)
+    }
+}
+
+impl Live {
+    /// Whether audio that may start a recording has to: none is on, and it is no late chunk of the one that ended.
+    pub(super) fn audio_needs_session(
+        &mut self,
+        bytes: &Bytes,
+        around: Surroundings<'_>,
+        effects: &mut Vec<Effect>,
+    ) -> bool {
+        if self.current_session(around, effects).is_some() {
+            return false;
+        }
+        let is_late = AudioFormat::sniff(bytes).is_none() && self.ended_within_grace(around).is_some();
+        !is_late
+    }
+
+    pub(super) fn on_audio(
+        &mut self,
+        bytes: Bytes,
+        tag: AckTag,
+        permit: Permit,
+        around: Surroundings<'_>,
+        effects: &mut Vec<Effect>,
+    ) -> Result<(), ProtocolError> {
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        let Some((session, is_late)) = self
+            .current_session(around, effects)
+            .map(|session| (session, false))
+            .or_else(|| self.ended_within_grace(around).map(|session| (session, true)))
+        else {
+            return Err(ProtocolError::new(ErrorCode::NotRecording, "audio came without a recording"));
+        };
+        let new_bytes = self.audio.take_new(&bytes);
+        let begins = AudioFormat::sniff(&new_bytes);
+        let run = if is_late {
+            self.late_run(session, begins, &new_bytes, around, effects)
+        } else {
+            self.run_for(session, begins, &new_bytes, around, effects)
+        };
+        let Some(run) = run else {
+            // Sent again, and durable before: the next count covers it.
+            return Ok(());
+        };
+        self.audio.ticket += 1;
+        if tag.is_wanted() {
+            self.audio.owed.push_back((self.audio.ticket, tag));
+        }
+        effects.push(Effect::AppendAudio(AudioEffect {
+            run,
+            at: self.received_at(around),
+            bytes: new_bytes,
+            ticket: self.audio.ticket,
+            stream_end: self.audio.position,
+            permit,
+        }));
+        if !is_late {
+            self.touch_for_audio(around, effects);
+        }
+        Ok(())
+    }
+
+    /// The run that bytes of an open session belong to: the active one, one that lost its connection, or a new one.
+    fn run_for(
+        &mut self,
+        session: SessionId,
+        begins: Option<AudioFormat>,
+        new_bytes: &Bytes,
+        around: Surroundings<'_>,
+        effects: &mut Vec<Effect>,
+    ) -> Option<RunId> {
+        if let Some(active) = self.audio.run
+            && active.session == session
+            && begins.is_none()
+        {
+            return Some(active.run);
+        }
+        self.finish_run(Duration::ZERO, effects);
+        if begins.is_none()
+            && let Some(lost) = around.registry.claim_run(self.user(), session, self.stream(), around.now.steady)
+        {
+            self.audio.run = Some(ActiveRun { run: lost.run, session });
+            return Some(lost.run);
+        }
+        if new_bytes.is_empty() {
+            return None;
+        }
+        Some(self.begin_run(session, begins, new_bytes, around, effects))
+    }
+
+    /// The run that late bytes of an ended session belong to.
+    fn late_run(
+        &mut self,
+        session: SessionId,
+        begins: Option<AudioFormat>,
+        new_bytes: &Bytes,
+        around: Surroundings<'_>,
+        effects: &mut Vec<Effect>,
+    ) -> Option<RunId> {
+        if let (Some(run), None) = (self.ended.and_then(|ended| ended.run), begins) {
+            return Some(run);
+        }
+        if new_bytes.is_empty() {
+            return None;
+        }
+        let run = self.begin_run(session, begins, new_bytes, around, effects);
+        if let Some(ended) = &mut self.ended {
+            ended.run = Some(run);
+        }
+        self.finish_run(around.settings.end_grace, effects);
+        Some(run)
+    }
+
+    fn begin_run(
+        &mut self,
+        session: SessionId,
+        begins: Option<AudioFormat>,
+        new_bytes: &Bytes,
+        around: Surroundings<'_>,
+        effects: &mut Vec<Effect>,
+    ) -> RunId {
+        let run = RunId::new();
+        self.audio.run = Some(ActiveRun { run, session });
+        around.registry.run_begun(session, run, around.now.steady);
+        // Bytes without a container's beginning do not play, whatever their client calls them.
+        let format = begins.unwrap_or(AudioFormat::Unknown);
+        effects.push(Effect::BeginRun(BeginRun {
+            run,
+            session,
+            user: self.user().clone(),
+            stream: self.stream(),
+            stream_offset: self.audio.position - new_bytes.len() as u64,
+            format,
+            at: self.received_at(around),
+        }));
+        run
+    }
+
+    /// No more bytes for the active run after `grace`.
+    pub(super) fn finish_run(&mut self, grace: Duration, effects: &mut Vec<Effect>) {
+        if let Some(active) = self.audio.run.take() {
+            effects.push(Effect::FinishRun(FinishRun { run: active.run, grace }));
+        }
+    }
+
+    /// The connection is gone: the run waits a while for the user's next one.
+    pub(super) fn lose_run(&mut self, around: Surroundings<'_>, effects: &mut Vec<Effect>) {
+        let Some(active) = self.audio.run else { return };
+        let grace = around.settings.reconnect_grace;
+        let until = around.now.steady + grace;
+        around.registry.lose_run(
+            self.user(),
+            LostRun { run: active.run, session: active.session, stream: self.stream(), until },
+        );
+        self.finish_run(grace, effects);
+    }
+}

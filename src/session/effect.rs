@@ -1,0 +1,44 @@
+//! What a session wants done. The state decides, the actor does.
+
+use bytes::Bytes;
+
+use crate::{
+    domain::{Record, RunId, SessionId, StreamId, UserId, Timestamp},
+    protocol::{ErrorCode, ServerMessage},
+    runtime::Permit,
+    upload::{BeginRun, FinishRun},
+};
+
+/// One thing to do. Effects are done in order.
+#[derive(Debug)]
+pub enum Effect {
+    /// Ask the persistence actor for the stream.
+    OpenStream { stream: StreamId, user: UserId, resume: bool },
+    /// The stream's connection is gone.
+    CloseStream { stream: StreamId },
+    /// Have the records stored.
+    Append { stream: StreamId, ticket: u64, records: Vec<Record>, ack_wanted: bool, permit: Permit },
+    BeginRun(BeginRun),
+    AppendAudio(AudioEffect),
+    FinishRun(FinishRun),
+    /// This connection is the user's from now on.
+    Join { user: UserId },
+    Leave { user: UserId },
+    /// A session is over: tell the user once its audio is stored.
+    SessionOver { session: SessionId, user: UserId },
+    Send(ServerMessage),
+    /// Close the transport after everything sent before.
+    Close(ErrorCode),
+}
+
+/// Audio on its way.
+#[derive(Debug)]
+pub struct AudioEffect {
+    pub run: RunId,
+    pub at: Timestamp,
+    pub bytes: Bytes,
+    pub ticket: u64,
+    /// The stream's audio bytes up to the end of this chunk.
+    pub stream_end: u64,
+    pub permit: Permit,
+}

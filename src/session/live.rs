@@ -1,0 +1,414 @@
+//! A stream that is open: events get their place, recordings start and end, acks are owed and paid.
+//!
+//! Promises: every record of the stream gets a ticket in order; an ack is paid when its ticket is.
+
+use std::{collections::VecDeque, time::Instant};
+
+use super::{
+    audio::AudioLane,
+    effect::Effect,
+    registry::{LiveSession, StreamMemo},
+    state::Surroundings,
+};
+use crate::{
+    domain::{
+        Event, Profile, Record, RunId, SessionClosed, SessionId, SessionOpened, SessionStatus,
+        SessionTouched, StreamId, StreamOpened, Timestamp, UserId,
+    },
+    persist::{RecordsStored, StreamLookup},
+    protocol::{AckTag, ClientEvent, ClientMessage, ErrorCode, ProtocolError, ServerMessage, StartRecording},
+    runtime::Permit,
+    upload::AudioJournaled,
+};
+
+/// Each second is often enough to tell the rest of the node that a session is alive.
+const NODE_TOUCH_MS: u128 = 1_000;
+
+/// The state of one open stream.
+#[derive(Debug)]
+pub struct Live {
+    stream: StreamId,
+    user: UserId,
+    /// Highest number taken or given.
+    last_seq: i64,
+    /// Where numbers that the server gives begin, when nobody knows which were given before.
+    given_floor: i64,
+    durable_seq: i64,
+    last_received_at: Timestamp,
+    ticket: u64,
+    owed: VecDeque<(u64, Owed)>,
+    pub(super) session: Option<LiveSession>,
+    pub(super) ended: Option<EndedSession>,
+    told_node_alive: Instant,
+    told_database_alive: Instant,
+    pub(super) audio: AudioLane,
+    introduction: Option<StreamOpened>,
+}
+
+/// A recording that ended a moment ago: what was on its way still belongs to it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct EndedSession {
+    pub(super) session: SessionId,
+    pub(super) run: Option<RunId>,
+    pub(super) until: Instant,
+}
+
+/// An answer that waits for its ticket.
+#[derive(Debug)]
+enum Owed {
+    Ack { tag: AckTag, seq: i64 },
+    Started { tag: AckTag, session: SessionId, resumed: bool },
+    Ended { tag: AckTag, session: Option<SessionId> },
+}
+
+impl Live {
+    pub(super) fn new(
+        stream: StreamId,
+        user: UserId,
+        profile: &Profile,
+        memo: Option<&StreamMemo>,
+        lookup: &StreamLookup,
+        session: Option<LiveSession>,
+        around: Surroundings<'_>,
+    ) -> Self {
+        let (durable_seq, stored_audio) = match lookup {
+            StreamLookup::Known { last_seq, audio_end } => (*last_seq, *audio_end),
+            StreamLookup::New | StreamLookup::Unknown | StreamLookup::Foreign => (0, 0),
+        };
+        // Microseconds since 1970 are above any count that a stream reached before.
+        let given_floor = if *lookup == StreamLookup::Unknown { around.now.wall.as_unix_ms() * 1_000 } else { 0 };
+        Self {
+            stream,
+            last_seq: memo.map_or(0, |memo| memo.last_seq).max(durable_seq),
+            given_floor,
+            durable_seq,
+            last_received_at: around.now.wall,
+            ticket: 0,
+            owed: VecDeque::new(),
+            session,
+            ended: None,
+            told_node_alive: around.now.steady,
+            told_database_alive: around.now.steady,
+            audio: AudioLane::new(memo, stored_audio),
+            introduction: Some(StreamOpened {
+                stream,
+                user: user.clone(),
+                profile: profile.clone(),
+                at: around.now.wall,
+            }),
+            user,
+        }
+    }
+
+    pub(super) const fn stream(&self) -> StreamId {
+        self.stream
+    }
+
+    pub(super) const fn user(&self) -> &UserId {
+        &self.user
+    }
+
+    /// The stream's own record, and the welcome where the client waits for one.
+    pub(super) fn introduce(&mut self, with_welcome: bool, effects: &mut Vec<Effect>) {
+        if let Some(opened) = self.introduction.take() {
+            self.append(vec![Record::StreamOpened(opened)], None, Permit::none(), effects);
+        }
+        if with_welcome {
+            effects.push(Effect::Send(ServerMessage::Welcome {
+                user: self.user.clone(),
+                stream: self.stream,
+                session: self.session.map(|live| live.session),
+                next_seq: self.durable_seq + 1,
+                audio_offset: self.audio.durable(),
+            }));
+        }
+    }
+
+    pub(super) fn on_message(
+        &mut self,
+        message: ClientMessage,
+        permit: Permit,
+        around: Surroundings<'_>,
+        effects: &mut Vec<Effect>,
+    ) -> Result<(), ProtocolError> {
+        match message {
+            ClientMessage::Hello(_) | ClientMessage::Identify(_) => {}
+            ClientMessage::Event(event) => self.on_event(event, permit, around, effects),
+            ClientMessage::StartRecording(start) => self.on_start(start, around, effects),
+            ClientMessage::EndRecording { seq, ack, .. } => self.on_end(seq, ack, around, effects),
+            ClientMessage::Audio { bytes, ack, starts_recording, .. } => {
+                if starts_recording && self.audio_needs_session(&bytes, around, effects) {
+                    self.start_session(None, None, around, effects);
+                }
+                return self.on_audio(bytes, ack, permit, around, effects);
+            }
+        }
+        Ok(())
+    }
+
+    fn on_event(&mut self, event: ClientEvent, permit: Permit, around: Surroundings<'_>, effects: &mut Vec<Effect>) {
+        let seq = event.seq.unwrap_or_else(|| self.last_seq.max(self.given_floor) + 1);
+        self.last_seq = self.last_seq.max(seq);
+        let session = self.current_session(around, effects).or_else(|| self.ended_within_grace(around));
+        let record = Record::Event(Event {
+            stream: self.stream,
+            seq,
+            user: self.user.clone(),
+            session,
+            name: event.name,
+            data: event.data,
+            client_at: event.at,
+            received_at: self.received_at(around),
+        });
+        let records = match self.touch(around) {
+            None => vec![record],
+            Some(touch) => vec![touch, record],
+        };
+        let owed = event.ack.is_wanted().then_some(Owed::Ack { tag: event.ack, seq });
+        self.append(records, owed, permit, effects);
+    }
+
+    fn on_start(&mut self, start: StartRecording, around: Surroundings<'_>, effects: &mut Vec<Effect>) {
+        if self.is_repeated(start.seq) {
+            let answer = match self.current_session(around, effects) {
+                Some(session) => Owed::Started { tag: start.ack, session, resumed: true },
+                None => Owed::Ack { tag: start.ack, seq: 0 },
+            };
+            self.append(Vec::new(), Some(answer), Permit::none(), effects);
+            return;
+        }
+        self.finish_run(std::time::Duration::ZERO, effects);
+        self.current_session(around, effects);
+        let (session, resumed) = self.start_session(start.seq, start.page, around, effects);
+        let answer = Owed::Started { tag: start.ack, session, resumed };
+        self.append(Vec::new(), Some(answer), Permit::none(), effects);
+    }
+
+    /// Opens a session, or resumes the user's open one.
+    fn start_session(
+        &mut self,
+        seq: Option<i64>,
+        page: Option<String>,
+        around: Surroundings<'_>,
+        effects: &mut Vec<Effect>,
+    ) -> (SessionId, bool) {
+        let (live, resumed) = around.registry.start_session(&self.user, around.connection, around.now.steady);
+        self.session = Some(live);
+        self.ended = None;
+        if !resumed {
+            self.told_database_alive = around.now.steady;
+            let opened = SessionOpened {
+                session: live.session,
+                user: self.user.clone(),
+                stream: self.stream,
+                seq,
+                page,
+                at: self.received_at(around),
+            };
+            self.append(vec![Record::SessionOpened(opened)], None, Permit::none(), effects);
+        }
+        (live.session, resumed)
+    }
+
+    fn on_end(&mut self, seq: Option<i64>, tag: AckTag, around: Surroundings<'_>, effects: &mut Vec<Effect>) {
+        let repeated = self.is_repeated(seq);
+        let session = if repeated { None } else { self.current_session(around, effects) };
+        let Some(session) = session else {
+            let session = self.ended.map(|ended| ended.session);
+            self.append(Vec::new(), Some(Owed::Ended { tag, session }), Permit::none(), effects);
+            return;
+        };
+        let closed = self.close_session(session, seq, SessionStatus::Ended, around, effects);
+        let answer = Owed::Ended { tag, session: Some(session) };
+        self.append(vec![closed], Some(answer), Permit::none(), effects);
+    }
+
+    fn close_session(
+        &mut self,
+        session: SessionId,
+        seq: Option<i64>,
+        status: SessionStatus,
+        around: Surroundings<'_>,
+        effects: &mut Vec<Effect>,
+    ) -> Record {
+        let run = self.audio.run();
+        self.finish_run(around.settings.end_grace, effects);
+        self.session = None;
+        self.ended =
+            Some(EndedSession { session, run, until: around.now.steady + around.settings.end_grace });
+        around.registry.close_session(&self.user, session, Some(around.connection), around.now.steady);
+        effects.push(Effect::SessionOver { session, user: self.user.clone() });
+        let at = self.received_at(around);
+        Record::SessionClosed(SessionClosed { session, stream: self.stream, seq, status, at })
+    }
+
+    /// The session that is on now. One that ran out of time is closed here.
+    pub(super) fn current_session(
+        &mut self,
+        around: Surroundings<'_>,
+        effects: &mut Vec<Effect>,
+    ) -> Option<SessionId> {
+        let (now, limits) = (around.now.steady, around.registry.limits());
+        let mut live = self.session?;
+        if !live.is_live(now, limits) {
+            // Another connection of the user may have kept it alive.
+            if let Some(known) = around.registry.live_session(&self.user, now) {
+                self.session = Some(known);
+                return Some(known.session);
+            }
+            let closed = self.close_session(live.session, None, SessionStatus::Expired, around, effects);
+            // What comes now comes after the end, not within its grace.
+            self.ended = None;
+            self.append(vec![closed], None, Permit::none(), effects);
+            return None;
+        }
+        live.alive = now;
+        self.session = Some(live);
+        Some(live.session)
+    }
+
+    pub(super) fn ended_within_grace(&self, around: Surroundings<'_>) -> Option<SessionId> {
+        self.ended.filter(|ended| around.now.steady <= ended.until).map(|ended| ended.session)
+    }
+
+    /// Tells the node each second, and the database now and then, that the session is alive.
+    fn touch(&mut self, around: Surroundings<'_>) -> Option<Record> {
+        let live = self.session?;
+        let now = around.now.steady;
+        if now.duration_since(self.told_node_alive).as_millis() >= NODE_TOUCH_MS {
+            self.told_node_alive = now;
+            around.registry.touch_session(&self.user, live.session, now);
+        }
+        if now.duration_since(self.told_database_alive) < around.settings.touch_interval {
+            return None;
+        }
+        self.told_database_alive = now;
+        Some(Record::SessionTouched(SessionTouched { session: live.session, at: around.now.wall }))
+    }
+
+    /// The same for audio, which has no record to travel with.
+    pub(super) fn touch_for_audio(&mut self, around: Surroundings<'_>, effects: &mut Vec<Effect>) {
+        if let Some(touch) = self.touch(around) {
+            self.append(vec![touch], None, Permit::none(), effects);
+        }
+    }
+
+    /// A number at or below one taken before: a resend of a word that was obeyed already.
+    const fn is_repeated(&mut self, seq: Option<i64>) -> bool {
+        match seq {
+            Some(seq) if seq <= self.last_seq => true,
+            Some(seq) => {
+                self.last_seq = seq;
+                false
+            }
+            None => false,
+        }
+    }
+
+    /// The time of arrival. Within a stream it never goes back, whatever the wall clock does.
+    pub(super) fn received_at(&mut self, around: Surroundings<'_>) -> Timestamp {
+        self.last_received_at = self.last_received_at.max(around.now.wall);
+        self.last_received_at
+    }
+
+    fn append(&mut self, records: Vec<Record>, owed: Option<Owed>, permit: Permit, effects: &mut Vec<Effect>) {
+        self.ticket += 1;
+        let ack_wanted = owed.is_some();
+        if let Some(owed) = owed {
+            self.owed.push_back((self.ticket, owed));
+        }
+        effects.push(Effect::Append { stream: self.stream, ticket: self.ticket, records, ack_wanted, permit });
+    }
+
+    pub(super) fn on_records_stored(&mut self, stored: &RecordsStored) -> Vec<Effect> {
+        let mut effects: Vec<Effect> = stored
+            .rejected
+            .iter()
+            .map(|rejected| {
+                let message = rejected.reason.clone();
+                Effect::Send(ServerMessage::Error { code: ErrorCode::Rejected, message, seq: rejected.seq })
+            })
+            .collect();
+        let is_rejected = |seq: i64| stored.rejected.iter().any(|rejected| rejected.seq == Some(seq));
+        // One cumulative answer for all the numbered messages of a batch.
+        let mut highest = None;
+        while let Some((_, owed)) = self.owed.pop_front_if(|(ticket, _)| *ticket <= stored.ticket) {
+            match owed {
+                Owed::Ack { tag: AckTag::Seq(seq), .. } => highest = highest.max(Some(seq)),
+                Owed::Ack { tag: AckTag::Id(_), seq } if is_rejected(seq) => {}
+                Owed::Ack { tag, .. } => effects.push(Effect::Send(ServerMessage::Acked(tag))),
+                Owed::Started { tag, session, resumed } => {
+                    flush(&mut highest, &mut effects);
+                    effects.push(Effect::Send(ServerMessage::RecordingStarted { tag, session, resumed }));
+                }
+                Owed::Ended { tag, session } => {
+                    flush(&mut highest, &mut effects);
+                    effects.push(Effect::Send(ServerMessage::RecordingEnded { tag, session }));
+                }
+            }
+        }
+        flush(&mut highest, &mut effects);
+        effects
+    }
+
+    pub(super) fn on_audio_journaled(&mut self, journaled: AudioJournaled) -> Vec<Effect> {
+        self.audio.on_journaled(journaled)
+    }
+
+    /// Another connection of the user opened a session.
+    pub(super) fn on_session_opened(&mut self, around: Surroundings<'_>) {
+        if let Some(live) = around.registry.live_session(&self.user, around.now.steady) {
+            self.session = Some(live);
+            self.ended = None;
+        }
+    }
+
+    /// Another connection of the user, or time, ended a session.
+    pub(super) fn on_session_closed(&mut self, session: SessionId, around: Surroundings<'_>) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        if self.session.is_some_and(|live| live.session == session) {
+            let run = self.audio.run();
+            self.finish_run(around.settings.end_grace, &mut effects);
+            self.session = None;
+            self.ended = Some(EndedSession { session, run, until: around.now.steady + around.settings.end_grace });
+        }
+        effects
+    }
+
+    /// The connection is gone, or belongs to another user from now on.
+    pub(super) fn leave(&mut self, around: Surroundings<'_>, effects: &mut Vec<Effect>) {
+        self.lose_run(around, effects);
+        around.registry.remember_stream(
+            self.stream,
+            StreamMemo {
+                user: self.user.clone(),
+                last_seq: self.last_seq,
+                audio_accepted: self.audio.accepted(),
+                audio_durable: self.audio.durable(),
+                left: around.now.steady,
+            },
+        );
+        effects.push(Effect::CloseStream { stream: self.stream });
+        effects.push(Effect::Leave { user: self.user.clone() });
+    }
+}
+
+fn flush(highest: &mut Option<i64>, effects: &mut Vec<Effect>) {
+    if let Some(seq) = highest.take() {
+        effects.push(Effect::Send(ServerMessage::Acked(AckTag::Seq(seq))));
+    }
+}
+
+impl ClientMessage {
+    /// The user that the message itself names.
+    pub(super) const fn user(&self) -> Option<&UserId> {
+        match self {
+            Self::Hello(hello) => hello.user.as_ref(),
+            Self::Identify(user) => Some(user),
+            Self::StartRecording(start) => start.user.as_ref(),
+            Self::Audio { user, .. } | Self::EndRecording { user, .. } => user.as_ref(),
+            Self::Event(event) => event.user.as_ref(),
+        }
+    }
+}
+

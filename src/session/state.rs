@@ -1,0 +1,294 @@
+//! What a session decides: messages in, effects out. No I/O, no clock.
+//!
+//! Owns: the phases of a connection, from hello to goodbye, and what waits while a stream is looked up.
+//! Promises: messages keep their order through every phase; an ack is sent only for what the persistence or upload
+//! actor reported durable; a violation is told before the close, and ends this connection only.
+//! Refuses: to know its transport, or what happens to an effect.
+
+use std::collections::VecDeque;
+
+use super::{
+    effect::Effect,
+    live::Live,
+    registry::{ConnectionId, Now, Registry, StreamMemo},
+};
+use crate::{
+    domain::{StreamId, UserId},
+    persist::{FenceReason, RecordsStored, StreamLookup, StreamReady},
+    protocol::{ClientMessage, ErrorCode, Hello, ProtocolError, ServerMessage},
+    runtime::Permit,
+    session::SessionNews,
+    upload::AudioJournaled,
+};
+
+/// Settings of a session.
+#[derive(Clone, Copy, Debug)]
+pub struct SessionSettings {
+    /// How long after `recording:end` late audio and events still belong to the recording.
+    pub end_grace: std::time::Duration,
+    /// How long a run waits for its user's next connection.
+    pub reconnect_grace: std::time::Duration,
+    /// How often the database is told that a session is alive.
+    pub touch_interval: std::time::Duration,
+}
+
+/// What a decision is made with.
+#[derive(Clone, Copy)]
+pub struct Surroundings<'a> {
+    pub connection: ConnectionId,
+    pub registry: &'a Registry,
+    pub settings: &'a SessionSettings,
+    pub now: Now,
+}
+
+/// The state of one connection's session.
+#[derive(Debug, Default)]
+pub struct SessionState {
+    phase: Phase,
+}
+
+#[derive(Debug, Default)]
+enum Phase {
+    #[default]
+    AwaitingHello,
+    /// Hello was said without a user; a later message may name one.
+    AwaitingUser(Hello),
+    /// The stream is being looked up.
+    Opening(Box<Opening>),
+    Live(Box<Live>),
+    Closed,
+}
+
+#[derive(Debug)]
+struct Opening {
+    stream: StreamId,
+    user: UserId,
+    hello: Hello,
+    memo: Option<StreamMemo>,
+    /// Whether this is the connection's first stream, and the client waits for a welcome.
+    is_first: bool,
+    waiting: VecDeque<(ClientMessage, Permit)>,
+}
+
+impl SessionState {
+    /// Whether the client has said hello.
+    #[must_use]
+    pub const fn is_introduced(&self) -> bool {
+        !matches!(self.phase, Phase::AwaitingHello)
+    }
+
+    #[must_use]
+    pub const fn is_closed(&self) -> bool {
+        matches!(self.phase, Phase::Closed)
+    }
+
+    /// A message of the client.
+    pub fn on_message(&mut self, message: ClientMessage, permit: Permit, around: Surroundings<'_>) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        if let Err(violation) = self.take_message(message, permit, around, &mut effects) {
+            effects.extend(self.fail(&violation, around));
+        }
+        effects
+    }
+
+    fn take_message(
+        &mut self,
+        message: ClientMessage,
+        permit: Permit,
+        around: Surroundings<'_>,
+        effects: &mut Vec<Effect>,
+    ) -> Result<(), ProtocolError> {
+        match (&mut self.phase, message) {
+            (Phase::Closed, _) => Ok(()),
+            (Phase::AwaitingHello, ClientMessage::Hello(hello)) => {
+                match hello.user.clone() {
+                    None if hello.names_user_later => self.phase = Phase::AwaitingUser(hello),
+                    user => effects.extend(self.open(user.unwrap_or_else(UserId::anonymous), hello, true, around)?),
+                }
+                Ok(())
+            }
+            (Phase::AwaitingHello, _) => {
+                Err(ProtocolError::new(ErrorCode::HelloRequired, "the first message must be a hello"))
+            }
+            (_, ClientMessage::Hello(_)) => Err(ProtocolError::bad_message("hello was said before")),
+            (Phase::AwaitingUser(hello), message) => {
+                let hello = std::mem::take(hello);
+                let user = message.user().cloned().unwrap_or_else(UserId::anonymous);
+                effects.extend(self.open(user, hello, true, around)?);
+                self.enqueue(message, permit);
+                Ok(())
+            }
+            (Phase::Opening(opening), message) => {
+                opening.waiting.push_back((message, permit));
+                Ok(())
+            }
+            (Phase::Live(live), message) => {
+                if let Some(user) = message.user().filter(|user| *user != live.user()) {
+                    let user = user.clone();
+                    live.leave(around, effects);
+                    effects.extend(self.open(user, Hello::default(), false, around)?);
+                    self.enqueue(message, permit);
+                    return Ok(());
+                }
+                live.on_message(message, permit, around, effects)
+            }
+        }
+    }
+
+    fn enqueue(&mut self, message: ClientMessage, permit: Permit) {
+        if let (Phase::Opening(opening), false) = (&mut self.phase, matches!(message, ClientMessage::Identify(_))) {
+            opening.waiting.push_back((message, permit));
+        }
+    }
+
+    fn open(
+        &mut self,
+        user: UserId,
+        hello: Hello,
+        is_first: bool,
+        around: Surroundings<'_>,
+    ) -> Result<Vec<Effect>, ProtocolError> {
+        let memo = hello.stream.and_then(|stream| around.registry.recall_stream(stream));
+        if memo.as_ref().is_some_and(|memo| memo.user != user) {
+            return Err(foreign_stream());
+        }
+        let resume = hello.stream.is_some();
+        let stream = hello.stream.unwrap_or_default();
+        let opened = Effect::OpenStream { stream, user: user.clone(), resume };
+        self.phase = Phase::Opening(Box::new(Opening {
+            stream,
+            user,
+            hello,
+            memo,
+            is_first,
+            waiting: VecDeque::new(),
+        }));
+        Ok(vec![opened])
+    }
+
+    /// The stream was looked up.
+    pub fn on_stream_ready(&mut self, ready: &StreamReady, around: Surroundings<'_>) -> Vec<Effect> {
+        match std::mem::replace(&mut self.phase, Phase::Closed) {
+            Phase::Opening(opening) if opening.stream == ready.stream => self.go_live(*opening, ready, around),
+            other => {
+                self.phase = other;
+                Vec::new()
+            }
+        }
+    }
+
+    fn go_live(&mut self, opening: Opening, ready: &StreamReady, around: Surroundings<'_>) -> Vec<Effect> {
+        let Opening { stream, user, hello, memo, is_first, waiting } = opening;
+        let close = Effect::CloseStream { stream };
+        if ready.state == StreamLookup::Foreign {
+            let mut effects = vec![close];
+            effects.extend(self.fail(&foreign_stream(), around));
+            return effects;
+        }
+        if let Some(open) = &ready.open_session {
+            around.registry.offer_session(&user, open, around.now);
+        }
+        let session = around.registry.live_session(&user, around.now.steady);
+        if let Some(wanted) = hello.session
+            && session.is_none_or(|live| live.session != wanted)
+        {
+            let mut effects = vec![close];
+            let unknown = ProtocolError::new(ErrorCode::UnknownSession, "this session is not open for this user");
+            effects.extend(self.fail(&unknown, around));
+            return effects;
+        }
+        let mut effects = vec![Effect::Join { user: user.clone() }];
+        let mut live = Box::new(Live::new(stream, user, &hello.profile, memo.as_ref(), &ready.state, session, around));
+        live.introduce(is_first, &mut effects);
+        self.phase = Phase::Live(live);
+        for (message, permit) in waiting {
+            effects.extend(self.on_message(message, permit, around));
+        }
+        effects
+    }
+
+    /// Records became durable.
+    pub fn on_records_stored(&mut self, stored: &RecordsStored) -> Vec<Effect> {
+        match &mut self.phase {
+            Phase::Live(live) if live.stream() == stored.stream => live.on_records_stored(stored),
+            _ => Vec::new(),
+        }
+    }
+
+    /// Audio became durable.
+    pub fn on_audio_journaled(&mut self, journaled: AudioJournaled) -> Vec<Effect> {
+        match &mut self.phase {
+            Phase::Live(live) => live.on_audio_journaled(journaled),
+            _ => Vec::new(),
+        }
+    }
+
+    /// The stream was taken by another connection, or its actor died.
+    pub fn on_fenced(&mut self, stream: StreamId, reason: FenceReason, around: Surroundings<'_>) -> Vec<Effect> {
+        let is_ours = match &self.phase {
+            Phase::Live(live) => live.stream() == stream,
+            Phase::Opening(opening) => opening.stream == stream,
+            _ => false,
+        };
+        if !is_ours {
+            return Vec::new();
+        }
+        let violation = match reason {
+            FenceReason::Replaced => ProtocolError::new(ErrorCode::Replaced, "a newer connection resumed this stream"),
+            FenceReason::Aborted => {
+                ProtocolError::new(ErrorCode::Aborted, "reconnect and send again what was not acknowledged")
+            }
+        };
+        self.fail(&violation, around)
+    }
+
+    /// News from the rest of the node.
+    pub fn on_news(&mut self, news: SessionNews, base_url: &str, around: Surroundings<'_>) -> Vec<Effect> {
+        match (&mut self.phase, news) {
+            (Phase::Closed, _) => Vec::new(),
+            (_, SessionNews::Drain) => {
+                self.fail(&ProtocolError::new(ErrorCode::Draining, "this server stops: reconnect"), around)
+            }
+            (_, SessionNews::AudioSaved { session, audio_urls }) => {
+                let audio_urls = audio_urls.into_iter().map(|url| url.complete(base_url)).collect();
+                vec![Effect::Send(ServerMessage::AudioSaved { session, audio_urls })]
+            }
+            (Phase::Live(live), SessionNews::Opened(_)) => {
+                live.on_session_opened(around);
+                Vec::new()
+            }
+            (Phase::Live(live), SessionNews::Closed(session)) => live.on_session_closed(session, around),
+            (_, SessionNews::Opened(_) | SessionNews::Closed(_)) => Vec::new(),
+        }
+    }
+
+    /// The transport ended by itself.
+    pub fn on_connection_lost(&mut self, around: Surroundings<'_>) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        match std::mem::replace(&mut self.phase, Phase::Closed) {
+            Phase::Live(mut live) => live.leave(around, &mut effects),
+            Phase::Opening(opening) => effects.push(Effect::CloseStream { stream: opening.stream }),
+            Phase::AwaitingHello | Phase::AwaitingUser(_) | Phase::Closed => {}
+        }
+        effects
+    }
+
+    /// Tells the client what it did wrong, lets go of everything and closes.
+    pub fn fail(&mut self, violation: &ProtocolError, around: Surroundings<'_>) -> Vec<Effect> {
+        if self.is_closed() {
+            return Vec::new();
+        }
+        let mut effects = self.on_connection_lost(around);
+        effects.push(Effect::Send(ServerMessage::Error {
+            code: violation.code,
+            message: violation.message.to_string(),
+            seq: None,
+        }));
+        effects.push(Effect::Close(violation.code));
+        effects
+    }
+}
+
+fn foreign_stream() -> ProtocolError {
+    ProtocolError::new(ErrorCode::UnknownStream, "this stream is not this user's")
+}

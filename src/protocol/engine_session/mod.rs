@@ -11,7 +11,10 @@
 //!
 //! Several workers make races that one event loop does not have; each has a test below:
 //! - a POST with a close overtakes the poll that it should release: [`Phase::Released`];
-//! - the upgrade packet and a last poll cross: [`Probe`] and [`WaitingPoll::release_at`].
+//! - the upgrade packet and a last poll cross: [`WaitingPoll::release_at`].
+
+mod polling;
+mod upgrade;
 
 use std::{
     collections::VecDeque,
@@ -44,10 +47,6 @@ pub struct Timing {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
 pub struct PollId(pub u64);
 
-/// Names a websocket of the session. A message of a websocket that is not the session's any more is ignored.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
-pub struct PumpId(pub u64);
-
 /// What to do.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Effect {
@@ -59,12 +58,8 @@ pub enum Effect {
         poll: PollId,
         refusal: Refusal,
     },
-    SendWebSocket {
-        pump: PumpId,
-        packet: Packet,
-    },
+    SendWebSocket(Packet),
     CloseWebSocket {
-        pump: PumpId,
         code: CloseCode,
         reason: String,
     },
@@ -97,13 +92,12 @@ pub enum EndCause {
 pub struct EngineSession {
     timing: Timing,
     phase: Phase,
-    transport: Transport,
+    socket: Socket,
     poll: Option<WaitingPoll>,
     is_posting: bool,
     /// What waits for a poll.
     outbox: VecDeque<Packet>,
     heartbeat: Heartbeat,
-    probe: Option<Probe>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -124,10 +118,18 @@ enum Phase {
     Finished,
 }
 
+/// The session's one websocket. A second is not let in before the first is known to be gone, so that no message needs
+/// to be told apart from those of an older socket.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Transport {
-    Polling,
-    WebSocket(PumpId),
+enum Socket {
+    /// Polling is the transport.
+    None,
+    /// Polling is the transport, and the websocket may take over.
+    Probing { is_answered: bool, give_up_at: Instant },
+    /// The websocket is the transport.
+    Active,
+    /// Polling is the transport; the websocket was told to close, and what it still says is ignored.
+    Abandoned,
 }
 
 #[derive(Debug)]
@@ -145,14 +147,6 @@ enum Heartbeat {
     PongBy(Instant),
 }
 
-/// A websocket that may take over.
-#[derive(Debug)]
-struct Probe {
-    pump: PumpId,
-    answered: bool,
-    give_up_at: Instant,
-}
-
 impl EngineSession {
     /// A session that begins with HTTP long polling.
     #[must_use]
@@ -160,160 +154,31 @@ impl EngineSession {
         Self {
             timing,
             phase: Phase::Open,
-            transport: Transport::Polling,
+            socket: Socket::None,
             poll: None,
             is_posting: false,
             outbox: VecDeque::new(),
             heartbeat: Heartbeat::PingAt(now + timing.ping_interval),
-            probe: None,
         }
     }
 
     /// A session that begins with a websocket.
     #[must_use]
-    pub fn websocket(timing: Timing, now: Instant, pump: PumpId) -> Self {
-        Self { transport: Transport::WebSocket(pump), ..Self::polling(timing, now) }
+    pub fn websocket(timing: Timing, now: Instant) -> Self {
+        Self { socket: Socket::Active, ..Self::polling(timing, now) }
     }
 
-    /// A GET came.
-    pub fn poll(&mut self, now: Instant, poll: PollId) -> Vec<Effect> {
-        let mut effects = self.tick(now);
-        match self.phase {
-            Phase::Finished => effects.push(Effect::RefusePoll { poll, refusal: Refusal::UnknownSession }),
-            Phase::Released { .. } => {
-                effects.push(Effect::AnswerPoll { poll, packets: vec![Packet::Noop] });
-                self.finish(&mut effects);
-            }
-            Phase::Draining { .. } => {
-                self.outbox.push_back(Packet::Close);
-                effects.push(Effect::AnswerPoll { poll, packets: self.outbox.drain(..).collect() });
-                self.finish(&mut effects);
-            }
-            Phase::Open | Phase::Violated { .. } => self.poll_while_open(now, poll, &mut effects),
-        }
-        effects
-    }
-
-    fn poll_while_open(&mut self, now: Instant, poll: PollId, effects: &mut Vec<Effect>) {
-        if self.transport != Transport::Polling {
-            effects.push(Effect::RefusePoll { poll, refusal: Refusal::BadRequest });
-        } else if let Some(waiting) = self.poll.take() {
-            effects.push(Effect::AnswerPoll { poll: waiting.id, packets: vec![Packet::Close] });
-            effects.push(Effect::RefusePoll { poll, refusal: Refusal::BadRequest });
-            self.violate(now, ProtocolError::new(ErrorCode::BadFrame, "two polls at a time"), effects);
-        } else if self.outbox.is_empty() {
-            let is_answered = self.probe.as_ref().is_some_and(|probe| probe.answered);
-            self.poll = Some(WaitingPoll {
-                id: poll,
-                during_probe: self.probe.is_some(),
-                after_violation: self.phase != Phase::Open,
-                release_at: is_answered.then(|| now + UPGRADE_HOLD),
-            });
-        } else {
-            effects.push(Effect::AnswerPoll { poll, packets: self.outbox.drain(..).collect() });
+    /// Bytes came in at `at`, or this side was not listening: the client's silence before it tells nothing.
+    pub fn heard(&mut self, at: Instant) {
+        if let Heartbeat::PongBy(by) = self.heartbeat {
+            self.heartbeat = Heartbeat::PongBy(by.max(at + self.timing.ping_timeout));
         }
     }
 
-    /// The client gave up a GET, or its answer could not be handed over: that is how polling clients leave.
-    pub fn poll_aborted(&mut self, now: Instant, poll: PollId) -> Vec<Effect> {
-        let mut effects = self.tick(now);
-        if self.poll.as_ref().is_some_and(|waiting| waiting.id == poll) {
-            self.poll = None;
-            self.leave(&mut effects);
-        }
-        effects
-    }
-
-    /// What was sent in the answer to a GET did not reach the client.
-    pub fn answer_lost(&mut self, now: Instant) -> Vec<Effect> {
-        let mut effects = self.tick(now);
-        self.leave(&mut effects);
-        effects
-    }
-
-    /// A POST came; its body is not read yet. `Some`: refuse it.
-    pub fn post_begins(&mut self, now: Instant) -> (Vec<Effect>, Option<Refusal>) {
-        let mut effects = self.tick(now);
-        let refusal = match (self.phase, self.transport) {
-            (Phase::Open, Transport::WebSocket(_)) | (Phase::Violated { .. }, _) => Some(Refusal::BadRequest),
-            (Phase::Open, Transport::Polling) if self.is_posting => {
-                self.violate(now, ProtocolError::new(ErrorCode::BadFrame, "two posts at a time"), &mut effects);
-                Some(Refusal::BadRequest)
-            }
-            (Phase::Open, Transport::Polling) => {
-                self.is_posting = true;
-                None
-            }
-            _ => Some(Refusal::UnknownSession),
-        };
-        (effects, refusal)
-    }
-
-    /// One packet of the POST's body.
-    pub fn post_packet(&mut self, now: Instant, packet: Packet) -> Vec<Effect> {
-        let mut effects = self.tick(now);
-        if self.phase == Phase::Open {
-            self.take(now, packet, &mut effects);
-        }
-        effects
-    }
-
-    /// The POST's body is done with.
-    pub fn post_ends(&mut self, now: Instant) -> Vec<Effect> {
-        self.is_posting = false;
-        self.tick(now)
-    }
-
-    /// The client gave up a POST.
-    pub fn post_aborted(&mut self, now: Instant) -> Vec<Effect> {
-        self.is_posting = false;
-        let mut effects = self.tick(now);
-        self.leave(&mut effects);
-        effects
-    }
-
-    /// A transport found that the client broke a rule, here or in what it sent.
+    /// A POST broke a rule, or the client does not read what it is sent.
     pub fn broken(&mut self, now: Instant, error: ProtocolError) -> Vec<Effect> {
         let mut effects = self.tick(now);
         self.violate(now, error, &mut effects);
-        effects
-    }
-
-    /// A websocket wants to take over. False: close it, the session goes on as it is.
-    pub fn websocket_opened(&mut self, now: Instant, pump: PumpId) -> (Vec<Effect>, bool) {
-        let effects = self.tick(now);
-        let is_welcome = self.phase == Phase::Open && self.transport == Transport::Polling && self.probe.is_none();
-        if is_welcome {
-            self.probe = Some(Probe { pump, answered: false, give_up_at: now + self.timing.upgrade_timeout });
-        }
-        (effects, is_welcome)
-    }
-
-    pub fn websocket_packet(&mut self, now: Instant, pump: PumpId, packet: Packet) -> Vec<Effect> {
-        let mut effects = self.tick(now);
-        if self.probe.as_ref().is_some_and(|probe| probe.pump == pump) {
-            self.probe_packet(now, pump, &packet, &mut effects);
-        } else if self.transport == Transport::WebSocket(pump) && self.phase == Phase::Open {
-            self.take(now, packet, &mut effects);
-        }
-        effects
-    }
-
-    /// A websocket ended; `violation` tells why, when the client was at fault.
-    pub fn websocket_lost(&mut self, now: Instant, pump: PumpId, violation: Option<ProtocolError>) -> Vec<Effect> {
-        let mut effects = self.tick(now);
-        if self.probe.as_ref().is_some_and(|probe| probe.pump == pump) {
-            self.drop_probe();
-            if violation.is_some() {
-                let code = CloseCode::NORMAL;
-                effects.push(Effect::CloseWebSocket { pump, code, reason: "no upgrade".to_owned() });
-            }
-        } else if self.transport == Transport::WebSocket(pump) {
-            match violation {
-                Some(error) => self.violate(now, error, &mut effects),
-                None => self.leave(&mut effects),
-            }
-        }
         effects
     }
 
@@ -337,29 +202,31 @@ impl EngineSession {
             effects.push(Effect::Ended(EndCause::ClosedByUs));
         }
         self.abandon_probe(&mut effects);
-        match (self.transport, self.poll.take()) {
-            (Transport::WebSocket(pump), _) => {
-                effects.push(Effect::CloseWebSocket { pump, code, reason });
+        match (self.socket, self.poll.take()) {
+            (Socket::Active, _) => {
+                effects.push(Effect::CloseWebSocket { code, reason });
                 self.finish(&mut effects);
             }
-            (Transport::Polling, Some(poll)) if poll.after_violation => {
+            (_, Some(poll)) if poll.after_violation => {
                 effects.push(Effect::RefusePoll { poll: poll.id, refusal: Refusal::UnknownSession });
                 self.finish(&mut effects);
             }
-            (Transport::Polling, Some(poll)) => {
+            (_, Some(poll)) => {
                 effects.push(Effect::AnswerPoll { poll: poll.id, packets: vec![Packet::Close] });
                 self.finish(&mut effects);
             }
             // Who broke a rule and was told nothing by the application learns it from being unknown.
-            (Transport::Polling, None) if !was_open && self.outbox.is_empty() => self.finish(&mut effects),
-            (Transport::Polling, None) => self.phase = Phase::Draining { until: now + DRAIN_LINGER },
+            (_, None) if !was_open && self.outbox.is_empty() => self.finish(&mut effects),
+            (_, None) => self.phase = Phase::Draining { until: now + DRAIN_LINGER },
         }
         effects
     }
 
-    /// The application is gone without a word.
-    pub fn application_died(&mut self, now: Instant) -> Vec<Effect> {
-        self.close(now, ErrorCode::Aborted.close_code(), ErrorCode::Aborted.to_string())
+    /// The application is gone. If it said so, its close is on the way; if it died, the session ends after a moment.
+    pub fn application_gone(&mut self, now: Instant) {
+        if self.phase == Phase::Open {
+            self.phase = Phase::Violated { until: now + VIOLATION_GRACE };
+        }
     }
 
     /// Does what is due. Call it at [`Self::next_deadline`] at the latest.
@@ -375,7 +242,7 @@ impl EngineSession {
         {
             // Move the deadline before the call: it looks at the clock again.
             self.phase = Phase::Violated { until: now + VIOLATION_GRACE };
-            return self.close(now, CloseCode::GOING_AWAY, "the application does not answer".to_owned());
+            return self.close(now, ErrorCode::Aborted.close_code(), ErrorCode::Aborted.to_string());
         }
         if let Some(release_at) = self.poll.as_ref().and_then(|poll| poll.release_at)
             && now >= release_at
@@ -383,7 +250,9 @@ impl EngineSession {
         {
             effects.push(Effect::AnswerPoll { poll: poll.id, packets: vec![Packet::Noop] });
         }
-        if self.probe.as_ref().is_some_and(|probe| now >= probe.give_up_at) {
+        if let Socket::Probing { give_up_at, .. } = self.socket
+            && now >= give_up_at
+        {
             self.abandon_probe(&mut effects);
         }
         if self.phase == Phase::Open {
@@ -403,7 +272,10 @@ impl EngineSession {
             Phase::Finished => return None,
         };
         let poll = self.poll.as_ref().and_then(|poll| poll.release_at);
-        let probe = self.probe.as_ref().map(|probe| probe.give_up_at);
+        let probe = match self.socket {
+            Socket::Probing { give_up_at, .. } => Some(give_up_at),
+            Socket::None | Socket::Active | Socket::Abandoned => None,
+        };
         [phase, poll, probe].into_iter().flatten().min()
     }
 
@@ -423,32 +295,6 @@ impl EngineSession {
             } else {
                 self.violate(now, ProtocolError::new(ErrorCode::HeartbeatLost, "no pong in time"), effects);
             }
-        }
-    }
-
-    fn probe_packet(&mut self, now: Instant, pump: PumpId, packet: &Packet, effects: &mut Vec<Effect>) {
-        let Some(probe) = &mut self.probe else { return };
-        match packet {
-            Packet::ProbePing if !probe.answered => {
-                probe.answered = true;
-                effects.push(Effect::SendWebSocket { pump, packet: Packet::ProbePong });
-                match self.poll.take() {
-                    Some(poll) if poll.during_probe => {
-                        self.poll = Some(WaitingPoll { release_at: Some(now + UPGRADE_HOLD), ..poll });
-                    }
-                    Some(poll) => effects.push(Effect::AnswerPoll { poll: poll.id, packets: vec![Packet::Noop] }),
-                    None => {}
-                }
-            }
-            Packet::Upgrade if probe.answered => {
-                self.probe = None;
-                self.transport = Transport::WebSocket(pump);
-                if let Some(poll) = self.poll.take() {
-                    effects.push(Effect::RefusePoll { poll: poll.id, refusal: Refusal::BadRequest });
-                }
-                effects.extend(self.outbox.drain(..).map(|packet| Effect::SendWebSocket { pump, packet }));
-            }
-            _ => self.abandon_probe(effects),
         }
     }
 
@@ -472,28 +318,13 @@ impl EngineSession {
         }
     }
 
-    fn closed_by_packet(&mut self, now: Instant, effects: &mut Vec<Effect>) {
-        if self.transport == Transport::Polling && self.poll.is_none() {
-            effects.push(Effect::Ended(EndCause::ClosedByPeer));
-            self.abandon_probe(effects);
-            self.phase = Phase::Released { until: now + RELEASE_LINGER };
-            return;
-        }
-        if let Some(poll) = self.poll.take() {
-            effects.push(Effect::AnswerPoll { poll: poll.id, packets: vec![Packet::Noop] });
-        }
-        self.leave(effects);
-    }
-
     /// The client is gone, or says so.
     fn leave(&mut self, effects: &mut Vec<Effect>) {
         if self.phase == Phase::Open {
             effects.push(Effect::Ended(EndCause::ClosedByPeer));
         }
-        if let Transport::WebSocket(pump) = self.transport
-            && self.phase != Phase::Finished
-        {
-            effects.push(Effect::CloseWebSocket { pump, code: CloseCode::NORMAL, reason: String::new() });
+        if self.socket == Socket::Active && self.phase != Phase::Finished {
+            effects.push(Effect::CloseWebSocket { code: CloseCode::NORMAL, reason: String::new() });
         }
         self.abandon_probe(effects);
         self.finish(effects);
@@ -507,29 +338,13 @@ impl EngineSession {
     }
 
     fn put(&mut self, packet: Packet, effects: &mut Vec<Effect>) {
-        match self.transport {
-            Transport::WebSocket(pump) => effects.push(Effect::SendWebSocket { pump, packet }),
-            Transport::Polling => {
-                self.outbox.push_back(packet);
-                if let Some(poll) = self.poll.take() {
-                    effects.push(Effect::AnswerPoll { poll: poll.id, packets: self.outbox.drain(..).collect() });
-                }
-            }
+        if self.socket == Socket::Active {
+            effects.push(Effect::SendWebSocket(packet));
+            return;
         }
-    }
-
-    fn abandon_probe(&mut self, effects: &mut Vec<Effect>) {
-        if let Some(probe) = &self.probe {
-            let (pump, code) = (probe.pump, CloseCode::NORMAL);
-            effects.push(Effect::CloseWebSocket { pump, code, reason: "no upgrade".to_owned() });
-        }
-        self.drop_probe();
-    }
-
-    fn drop_probe(&mut self) {
-        self.probe = None;
-        if let Some(poll) = &mut self.poll {
-            poll.release_at = None;
+        self.outbox.push_back(packet);
+        if let Some(poll) = self.poll.take() {
+            effects.push(Effect::AnswerPoll { poll: poll.id, packets: self.outbox.drain(..).collect() });
         }
     }
 
@@ -545,3 +360,6 @@ impl EngineSession {
         effects.push(Effect::Finished);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -66,7 +66,6 @@ pub(super) async fn about() -> impl Responder {
         "description": env!("CARGO_PKG_DESCRIPTION"),
         "endpoints": {
             "/ws": "plain WebSocket door",
-            "/socket.io/": "Socket.IO door",
             "/sessions": "all sessions with their events, newest first",
             "/sessions/{id}": "one session",
             "/users": "all users with their events outside sessions, newest first",

@@ -165,10 +165,8 @@ impl SessionActor {
     fn join(&self, user: &UserId, ctx: &Context<Self>) {
         let persist = &self.deps.persist;
         let news = ctx.address().recipient();
-        let waiting = self
-            .deps
-            .registry
-            .join(user, self.id, news, Now::read().steady, || tell_presence(persist, user, true));
+        let waiting =
+            self.deps.registry.join(user, self.id, news, Now::read().steady, || tell_presence(persist, user, true));
         for news in waiting {
             ctx.address().recipient().do_send(news);
         }

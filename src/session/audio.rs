@@ -237,10 +237,9 @@ impl Live {
         let Some(active) = self.audio.run else { return };
         let grace = around.settings.reconnect_grace;
         let until = around.now.steady + grace;
-        around.registry.lose_run(
-            self.user(),
-            LostRun { run: active.run, session: active.session, stream: self.stream(), until },
-        );
+        around
+            .registry
+            .lose_run(self.user(), LostRun { run: active.run, session: active.session, stream: self.stream(), until });
         self.finish_run(grace, effects);
     }
 }

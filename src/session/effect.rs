@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use crate::{
-    domain::{Record, RunId, SessionId, StreamId, UserId, Timestamp},
+    domain::{Record, RunId, SessionId, StreamId, Timestamp, UserId},
     protocol::{ErrorCode, ServerMessage},
     runtime::Permit,
     upload::{BeginRun, FinishRun},
@@ -11,21 +11,40 @@ use crate::{
 
 /// One thing to do. Effects are done in order.
 #[derive(Debug)]
-pub enum Effect {
+pub(super) enum Effect {
     /// Ask the persistence actor for the stream.
-    OpenStream { stream: StreamId, user: UserId, resume: bool },
+    OpenStream {
+        stream: StreamId,
+        user: UserId,
+        resume: bool,
+    },
     /// The stream's connection is gone.
-    CloseStream { stream: StreamId },
+    CloseStream {
+        stream: StreamId,
+    },
     /// Have the records stored.
-    Append { stream: StreamId, ticket: u64, records: Vec<Record>, ack_wanted: bool, permit: Permit },
+    Append {
+        stream: StreamId,
+        ticket: u64,
+        records: Vec<Record>,
+        ack_wanted: bool,
+        permit: Permit,
+    },
     BeginRun(BeginRun),
     AppendAudio(AudioEffect),
     FinishRun(FinishRun),
     /// This connection is the user's from now on.
-    Join { user: UserId },
-    Leave { user: UserId },
+    Join {
+        user: UserId,
+    },
+    Leave {
+        user: UserId,
+    },
     /// A session is over: tell the user once its audio is stored.
-    SessionOver { session: SessionId, user: UserId },
+    SessionOver {
+        session: SessionId,
+        user: UserId,
+    },
     Send(ServerMessage),
     /// Close the transport after everything sent before.
     Close(ErrorCode),
@@ -33,12 +52,12 @@ pub enum Effect {
 
 /// Audio on its way.
 #[derive(Debug)]
-pub struct AudioEffect {
-    pub run: RunId,
-    pub at: Timestamp,
-    pub bytes: Bytes,
-    pub ticket: u64,
+pub(super) struct AudioEffect {
+    pub(super) run: RunId,
+    pub(super) at: Timestamp,
+    pub(super) bytes: Bytes,
+    pub(super) ticket: u64,
     /// The stream's audio bytes up to the end of this chunk.
-    pub stream_end: u64,
-    pub permit: Permit,
+    pub(super) stream_end: u64,
+    pub(super) permit: Permit,
 }

@@ -12,8 +12,8 @@ use super::{
 };
 use crate::{
     domain::{
-        Event, Profile, Record, RunId, SessionClosed, SessionId, SessionOpened, SessionStatus,
-        SessionTouched, StreamId, StreamOpened, Timestamp, UserId,
+        Event, Profile, Record, RunId, SessionClosed, SessionId, SessionOpened, SessionStatus, SessionTouched,
+        StreamId, StreamOpened, Timestamp, UserId,
     },
     persist::{RecordsStored, StreamLookup},
     protocol::{AckTag, ClientEvent, ClientMessage, ErrorCode, ProtocolError, ServerMessage, StartRecording},
@@ -26,7 +26,7 @@ const NODE_TOUCH_MS: u128 = 1_000;
 
 /// The state of one open stream.
 #[derive(Debug)]
-pub struct Live {
+pub(super) struct Live {
     stream: StreamId,
     user: UserId,
     /// Highest number taken or given.
@@ -234,8 +234,7 @@ impl Live {
         let run = self.audio.run();
         self.finish_run(around.settings.end_grace, effects);
         self.session = None;
-        self.ended =
-            Some(EndedSession { session, run, until: around.now.steady + around.settings.end_grace });
+        self.ended = Some(EndedSession { session, run, until: around.now.steady + around.settings.end_grace });
         around.registry.close_session(&self.user, session, Some(around.connection), around.now.steady);
         effects.push(Effect::SessionOver { session, user: self.user.clone() });
         let at = self.received_at(around);
@@ -243,11 +242,7 @@ impl Live {
     }
 
     /// The session that is on now. One that ran out of time is closed here.
-    pub(super) fn current_session(
-        &mut self,
-        around: Surroundings<'_>,
-        effects: &mut Vec<Effect>,
-    ) -> Option<SessionId> {
+    pub(super) fn current_session(&mut self, around: Surroundings<'_>, effects: &mut Vec<Effect>) -> Option<SessionId> {
         let (now, limits) = (around.now.steady, around.registry.limits());
         let mut live = self.session?;
         if !live.is_live(now, limits) {
@@ -411,4 +406,3 @@ impl ClientMessage {
         }
     }
 }
-

@@ -14,6 +14,8 @@ mod live;
 mod messages;
 mod registry;
 mod state;
+#[cfg(test)]
+mod tests;
 pub mod websocket;
 
 pub use actor::{SessionActor, SessionDeps};

@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// How long news wait for a user who is between two pages.
-const NEWS_LIFETIME: Duration = Duration::from_secs(120);
+const NEWS_LIFETIME: Duration = Duration::from_mins(2);
 
 /// Time as sessions see it: the wall clock to store, the steady one to measure with, so that a wall clock that jumps
 /// ends no session.
@@ -337,11 +337,8 @@ impl Registry {
 
 impl Inner {
     fn runs_of(&mut self, session: SessionId, now: Instant) -> &mut SessionRuns {
-        let runs = self.runs.entry(session).or_insert_with(|| SessionRuns {
-            open: HashSet::new(),
-            over: false,
-            seen: now,
-        });
+        let runs =
+            self.runs.entry(session).or_insert_with(|| SessionRuns { open: HashSet::new(), over: false, seen: now });
         runs.seen = now;
         runs
     }

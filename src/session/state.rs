@@ -34,16 +34,16 @@ pub struct SessionSettings {
 
 /// What a decision is made with.
 #[derive(Clone, Copy)]
-pub struct Surroundings<'a> {
-    pub connection: ConnectionId,
-    pub registry: &'a Registry,
-    pub settings: &'a SessionSettings,
-    pub now: Now,
+pub(super) struct Surroundings<'a> {
+    pub(super) connection: ConnectionId,
+    pub(super) registry: &'a Registry,
+    pub(super) settings: &'a SessionSettings,
+    pub(super) now: Now,
 }
 
 /// The state of one connection's session.
 #[derive(Debug, Default)]
-pub struct SessionState {
+pub(super) struct SessionState {
     phase: Phase,
 }
 
@@ -73,17 +73,22 @@ struct Opening {
 impl SessionState {
     /// Whether the client has said hello.
     #[must_use]
-    pub const fn is_introduced(&self) -> bool {
+    pub(super) const fn is_introduced(&self) -> bool {
         !matches!(self.phase, Phase::AwaitingHello)
     }
 
     #[must_use]
-    pub const fn is_closed(&self) -> bool {
+    pub(super) const fn is_closed(&self) -> bool {
         matches!(self.phase, Phase::Closed)
     }
 
     /// A message of the client.
-    pub fn on_message(&mut self, message: ClientMessage, permit: Permit, around: Surroundings<'_>) -> Vec<Effect> {
+    pub(super) fn on_message(
+        &mut self,
+        message: ClientMessage,
+        permit: Permit,
+        around: Surroundings<'_>,
+    ) -> Vec<Effect> {
         let mut effects = Vec::new();
         if let Err(violation) = self.take_message(message, permit, around, &mut effects) {
             effects.extend(self.fail(&violation, around));
@@ -155,19 +160,13 @@ impl SessionState {
         let resume = hello.stream.is_some();
         let stream = hello.stream.unwrap_or_default();
         let opened = Effect::OpenStream { stream, user: user.clone(), resume };
-        self.phase = Phase::Opening(Box::new(Opening {
-            stream,
-            user,
-            hello,
-            memo,
-            is_first,
-            waiting: VecDeque::new(),
-        }));
+        self.phase =
+            Phase::Opening(Box::new(Opening { stream, user, hello, memo, is_first, waiting: VecDeque::new() }));
         Ok(vec![opened])
     }
 
     /// The stream was looked up.
-    pub fn on_stream_ready(&mut self, ready: &StreamReady, around: Surroundings<'_>) -> Vec<Effect> {
+    pub(super) fn on_stream_ready(&mut self, ready: &StreamReady, around: Surroundings<'_>) -> Vec<Effect> {
         match std::mem::replace(&mut self.phase, Phase::Closed) {
             Phase::Opening(opening) if opening.stream == ready.stream => self.go_live(*opening, ready, around),
             other => {
@@ -179,11 +178,13 @@ impl SessionState {
 
     fn go_live(&mut self, opening: Opening, ready: &StreamReady, around: Surroundings<'_>) -> Vec<Effect> {
         let Opening { stream, user, hello, memo, is_first, waiting } = opening;
-        let close = Effect::CloseStream { stream };
+        let refuse = |violation: &ProtocolError| {
+            let mut effects = vec![Effect::CloseStream { stream }];
+            effects.extend(farewell(violation));
+            effects
+        };
         if ready.state == StreamLookup::Foreign {
-            let mut effects = vec![close];
-            effects.extend(self.fail(&foreign_stream(), around));
-            return effects;
+            return refuse(&foreign_stream());
         }
         if let Some(open) = &ready.open_session {
             around.registry.offer_session(&user, open, around.now);
@@ -192,10 +193,8 @@ impl SessionState {
         if let Some(wanted) = hello.session
             && session.is_none_or(|live| live.session != wanted)
         {
-            let mut effects = vec![close];
-            let unknown = ProtocolError::new(ErrorCode::UnknownSession, "this session is not open for this user");
-            effects.extend(self.fail(&unknown, around));
-            return effects;
+            let message = "this session is not open for this user";
+            return refuse(&ProtocolError::new(ErrorCode::UnknownSession, message));
         }
         let mut effects = vec![Effect::Join { user: user.clone() }];
         let mut live = Box::new(Live::new(stream, user, &hello.profile, memo.as_ref(), &ready.state, session, around));
@@ -208,7 +207,7 @@ impl SessionState {
     }
 
     /// Records became durable.
-    pub fn on_records_stored(&mut self, stored: &RecordsStored) -> Vec<Effect> {
+    pub(super) fn on_records_stored(&mut self, stored: &RecordsStored) -> Vec<Effect> {
         match &mut self.phase {
             Phase::Live(live) if live.stream() == stored.stream => live.on_records_stored(stored),
             _ => Vec::new(),
@@ -216,7 +215,7 @@ impl SessionState {
     }
 
     /// Audio became durable.
-    pub fn on_audio_journaled(&mut self, journaled: AudioJournaled) -> Vec<Effect> {
+    pub(super) fn on_audio_journaled(&mut self, journaled: AudioJournaled) -> Vec<Effect> {
         match &mut self.phase {
             Phase::Live(live) => live.on_audio_journaled(journaled),
             _ => Vec::new(),
@@ -224,7 +223,7 @@ impl SessionState {
     }
 
     /// The stream was taken by another connection, or its actor died.
-    pub fn on_fenced(&mut self, stream: StreamId, reason: FenceReason, around: Surroundings<'_>) -> Vec<Effect> {
+    pub(super) fn on_fenced(&mut self, stream: StreamId, reason: FenceReason, around: Surroundings<'_>) -> Vec<Effect> {
         let is_ours = match &self.phase {
             Phase::Live(live) => live.stream() == stream,
             Phase::Opening(opening) => opening.stream == stream,
@@ -243,7 +242,7 @@ impl SessionState {
     }
 
     /// News from the rest of the node.
-    pub fn on_news(&mut self, news: SessionNews, base_url: &str, around: Surroundings<'_>) -> Vec<Effect> {
+    pub(super) fn on_news(&mut self, news: SessionNews, base_url: &str, around: Surroundings<'_>) -> Vec<Effect> {
         match (&mut self.phase, news) {
             (Phase::Closed, _) => Vec::new(),
             (_, SessionNews::Drain) => {
@@ -263,7 +262,7 @@ impl SessionState {
     }
 
     /// The transport ended by itself.
-    pub fn on_connection_lost(&mut self, around: Surroundings<'_>) -> Vec<Effect> {
+    pub(super) fn on_connection_lost(&mut self, around: Surroundings<'_>) -> Vec<Effect> {
         let mut effects = Vec::new();
         match std::mem::replace(&mut self.phase, Phase::Closed) {
             Phase::Live(mut live) => live.leave(around, &mut effects),
@@ -274,19 +273,20 @@ impl SessionState {
     }
 
     /// Tells the client what it did wrong, lets go of everything and closes.
-    pub fn fail(&mut self, violation: &ProtocolError, around: Surroundings<'_>) -> Vec<Effect> {
+    pub(super) fn fail(&mut self, violation: &ProtocolError, around: Surroundings<'_>) -> Vec<Effect> {
         if self.is_closed() {
             return Vec::new();
         }
         let mut effects = self.on_connection_lost(around);
-        effects.push(Effect::Send(ServerMessage::Error {
-            code: violation.code,
-            message: violation.message.to_string(),
-            seq: None,
-        }));
-        effects.push(Effect::Close(violation.code));
+        effects.extend(farewell(violation));
         effects
     }
+}
+
+/// The error before the close.
+fn farewell(violation: &ProtocolError) -> [Effect; 2] {
+    let (code, message) = (violation.code, violation.message.to_string());
+    [Effect::Send(ServerMessage::Error { code, message, seq: None }), Effect::Close(code)]
 }
 
 fn foreign_stream() -> ProtocolError {

@@ -5,21 +5,17 @@
 //! Refuses: to retry (its callers know what is at stake) and to parse what it stores.
 
 mod error;
-mod postgres;
 mod rows;
-mod sqlite;
 
 use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 
 pub use error::{StoreError, StoreErrorKind};
-pub use postgres::PostgresStore;
 pub use rows::{
     EventCursor, EventRow, ExpiredSession, OpenSession, SessionCursor, SessionRow, StreamState, UserCursor, UserRow,
     WriteOutcome,
 };
-pub use sqlite::SqliteStore;
 
 use crate::domain::{AudioPart, NodeId, Record, RunId, SessionId, StreamId, Timestamp, UserId};
 
@@ -108,19 +104,6 @@ pub trait StoreWriter: Send {
     /// `node` owns the presence records. Records may come in any number and mixture; for the same key the last
     /// one counts (presence, touch), for streams, sessions, events and parts the first.
     async fn write(&mut self, node: NodeId, records: &[Record]) -> Result<WriteOutcome, StoreError>;
-}
-
-/// Opens the database that `url` names: `postgres://…` or `sqlite:…`.
-///
-/// # Errors
-/// [`StoreErrorKind::Permanent`] for a URL that cannot be read; a database that is away is no error here: pools
-/// connect when used.
-pub async fn open(options: &StoreOptions) -> Result<Arc<dyn Store>, StoreError> {
-    if options.url.starts_with("postgres://") || options.url.starts_with("postgresql://") {
-        Ok(Arc::new(PostgresStore::open(options)?))
-    } else {
-        Ok(Arc::new(SqliteStore::open(options).await?))
-    }
 }
 
 /// What a backend has to know. Durations bound every call, so that a black hole becomes an error.

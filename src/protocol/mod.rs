@@ -9,6 +9,7 @@ pub mod engineio;
 mod error;
 mod message;
 pub mod plain;
+pub mod socketio;
 pub mod websocket;
 
 use bytes::Bytes;

@@ -21,6 +21,17 @@ use crate::{
     objects::{Location, ObjectKey, Objects},
 };
 
+/// Where the client reaches this server, without a slash at the end.
+pub(super) fn base_url(request: &HttpRequest, public_url: Option<&str>) -> String {
+    public_url.map_or_else(
+        || {
+            let connection = request.connection_info();
+            format!("{}://{}", connection.scheme(), connection.host())
+        },
+        str::to_owned,
+    )
+}
+
 /// Makes the URLs of one answer.
 pub(super) struct AudioLinks {
     objects: Objects,
@@ -30,11 +41,7 @@ pub(super) struct AudioLinks {
 
 impl AudioLinks {
     pub(super) fn for_request(request: &HttpRequest, state: &HttpState) -> Self {
-        let base = state.public_url.clone().unwrap_or_else(|| {
-            let connection = request.connection_info();
-            format!("{}://{}", connection.scheme(), connection.host())
-        });
-        Self { objects: state.objects.clone(), base }
+        Self { objects: state.objects.clone(), base: base_url(request, state.public_url.as_deref()) }
     }
 
     /// `None` when there is no way to say where the part is; the rest of the answer is worth having.

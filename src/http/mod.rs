@@ -5,6 +5,7 @@
 //! Refuses: to write anything. Events and audio come in through the websocket doors, which are mounted beside this.
 
 mod audio;
+mod connect;
 mod events;
 mod json;
 mod ops;
@@ -16,6 +17,7 @@ use std::sync::Arc;
 
 use actix_web::{FromRequest, Handler, Resource, Responder, guard, web};
 
+pub use connect::{DoorLimits, DoorState};
 pub use ops::Readiness;
 pub use problem::Problem;
 
@@ -29,6 +31,11 @@ pub struct HttpState {
     pub readiness: Readiness,
     /// Base of the URLs handed out, without a slash at the end; `None`: the request's own scheme and host.
     pub public_url: Option<String>,
+}
+
+/// Mounts the doors for those who record. Before [`configure`], which answers for all other paths.
+pub fn configure_doors(cfg: &mut web::ServiceConfig, doors: DoorState) {
+    cfg.app_data(web::Data::new(doors)).service(get("/ws", connect::plain));
 }
 
 /// Mounts every route of this module, and the answer for paths that are not there.

@@ -357,3 +357,6 @@ impl Input {
         if self.flag()? { take(self).map(Some) } else { Ok(None) }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -239,6 +239,11 @@ impl Journal {
     pub fn close(&self) {
         self.0.close();
     }
+
+    #[cfg(test)]
+    pub(super) fn shared(&self) -> &Shared {
+        &self.0.shared
+    }
 }
 
 impl Handle {

@@ -94,3 +94,63 @@ fn finish(shared: &Shared, mut group: Vec<Chunk>, end: u64) -> Vec<Box<dyn FnOnc
     }
     state.waiting.extract_if(.., |(position, _)| *position <= end).map(|(_, then)| then).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{fs::File, path::Path, sync::mpsc};
+
+    use super::*;
+    use crate::{
+        domain::RunId,
+        journal::{AppendError, Entry, Journal, JournalOptions, Position},
+    };
+
+    fn open(directory: &Path) -> (Journal, mpsc::Receiver<io::Error>) {
+        let (failed, failures) = mpsc::channel();
+        let options = JournalOptions { dir: directory.to_owned(), segment_bytes: 1 << 16, limit_bytes: 1 << 20 };
+        (Journal::open(options, move |error| failed.send(error).unwrap()).unwrap(), failures)
+    }
+
+    fn entry() -> Entry {
+        Entry::AudioStored(RunId::new())
+    }
+
+    #[tokio::test]
+    async fn after_a_failed_write_nothing_is_taken_or_called_back() {
+        let directory = tempfile::tempdir().unwrap();
+        let (journal, failures) = open(directory.path());
+        let good = journal.append(&[entry()]).unwrap();
+        journal.synced_at(good).await.unwrap();
+        {
+            let mut state = journal.shared().lock();
+            state.current.file = Arc::new(File::open(&state.current.segment.path).unwrap());
+        }
+        let (called, calls) = mpsc::channel();
+        // Under the lock of nobody: the write fails some time after the append.
+        let bad = journal.append(&[entry()]).unwrap();
+        journal.when_synced(bad, Box::new(move || called.send(()).unwrap()));
+        assert!(failures.recv().unwrap().raw_os_error().is_some());
+        assert_eq!(calls.recv(), Err(mpsc::RecvError));
+        assert_eq!(journal.append(&[entry()]), Err(AppendError::Failed));
+        assert_eq!(journal.synced_at(bad).await, Err(AppendError::Failed));
+        assert_eq!(journal.synced(), good);
+        journal.room().await;
+        journal.close();
+        assert!(failures.recv().is_err());
+    }
+
+    #[tokio::test]
+    async fn a_callback_that_panics_fails_the_journal_aloud() {
+        let directory = tempfile::tempdir().unwrap();
+        let (journal, failures) = open(directory.path());
+        let never = Position(1 << 40);
+        let (called, calls) = mpsc::channel::<()>();
+        journal.when_synced(never, Box::new(move || drop(called)));
+        let position = journal.append(&[entry()]).unwrap();
+        journal.when_synced(Position(position.0 + 1), Box::new(|| panic!("asked to")));
+        journal.append(&[entry()]).unwrap();
+        assert!(failures.recv().unwrap().to_string().contains("panicked"));
+        assert!(calls.recv().is_err());
+        assert_eq!(journal.append(&[entry()]), Err(AppendError::Failed));
+    }
+}

@@ -18,14 +18,14 @@ use super::{
     state::{SessionSettings, SessionState, Surroundings},
 };
 use crate::{
-    domain::{Presence, Record, UserId},
+    domain::{Presence, Record, StreamId, UserId},
     persist::{
         AppendRecords, CloseStream, OpenStream, PersistActor, RecordsStored, StoreRecord, StreamFenced, StreamReady,
         StreamSubscriber,
     },
     protocol::{Codec, ErrorCode, ProtocolError, ServerMessage},
     runtime::{ActorPool, Permit},
-    upload::{AppendAudio, AudioAck, AudioJournaled, UploadActor},
+    upload::{AppendAudio, AudioAck, AudioJournaled, LookupStreamAudio, UnstoredRun, UploadActor},
 };
 
 /// What every session of a node is made with.
@@ -94,26 +94,11 @@ impl SessionActor {
     fn run_one(&mut self, effect: Effect, ctx: &mut Context<Self>) -> Result<(), ProtocolError> {
         match effect {
             Effect::OpenStream { stream, user, resume } => {
-                let now = Now::read().wall;
-                let limits = self.deps.registry.limits();
-                let open = OpenStream {
-                    stream,
-                    user,
-                    resume,
-                    alive_since: now.minus(limits.idle_timeout),
-                    opened_since: now.minus(limits.max_duration),
-                    session: StreamSubscriber {
-                        ready: ctx.address().recipient(),
-                        stored: ctx.address().recipient(),
-                        fenced: ctx.address().recipient(),
-                    },
-                };
-                self.deps.persist.of(&stream).try_send(open).map_err(|_| aborted())
-            }
-            // A pool that lost its actor has no stream to close.
-            Effect::CloseStream { stream } => {
-                let _ = self.deps.persist.of(&stream).try_send(CloseStream { stream });
-                Ok(())
+                if resume && self.deps.registry.recall_stream(stream).is_none() {
+                    self.recall_then_open(stream, user, ctx);
+                    return Ok(());
+                }
+                self.open_stream(stream, user, resume, ctx)
             }
             Effect::Append { stream, ticket, records, ack_wanted, permit } => {
                 let append = AppendRecords { stream, ticket, records, ack_wanted, permit };
@@ -121,18 +106,12 @@ impl SessionActor {
             }
             Effect::BeginRun(begin) => self.deps.upload.of(&begin.run).try_send(begin).map_err(|_| aborted()),
             Effect::AppendAudio(audio) => self.append_audio(audio, ctx),
-            Effect::FinishRun(finish) => {
-                // A pool that lost its actor finishes runs by their idle limit.
-                let _ = self.deps.upload.of(&finish.run).try_send(finish);
-                Ok(())
-            }
             Effect::Join { user } => {
                 self.join(&user, ctx);
                 Ok(())
             }
-            Effect::Leave { user } => {
-                let persist = &self.deps.persist;
-                self.deps.registry.leave(&user, self.id, || tell_presence(persist, &user, false));
+            Effect::CloseStream { .. } | Effect::FinishRun(_) | Effect::Leave { .. } => {
+                self.let_go(effect);
                 Ok(())
             }
             Effect::SessionOver { session, user } => {
@@ -149,6 +128,63 @@ impl SessionActor {
                 ctx.stop();
                 Ok(())
             }
+        }
+    }
+
+    fn open_stream(
+        &self,
+        stream: StreamId,
+        user: UserId,
+        resume: bool,
+        ctx: &Context<Self>,
+    ) -> Result<(), ProtocolError> {
+        let now = Now::read().wall;
+        let limits = self.deps.registry.limits();
+        let open = OpenStream {
+            stream,
+            user,
+            resume,
+            alive_since: now.minus(limits.idle_timeout),
+            opened_since: now.minus(limits.max_duration),
+            session: StreamSubscriber {
+                ready: ctx.address().recipient(),
+                stored: ctx.address().recipient(),
+                fenced: ctx.address().recipient(),
+            },
+        };
+        self.deps.persist.of(&stream).try_send(open).map_err(|_| aborted())
+    }
+
+    /// A stream that left before this process was started may have audio in the journal, which the database does not
+    /// know of yet: it goes on behind that.
+    fn recall_then_open(&self, stream: StreamId, user: UserId, ctx: &mut Context<Self>) {
+        let asked = self.deps.upload.all().into_iter().map(|actor| actor.send(LookupStreamAudio { stream }));
+        let asked = futures_util::future::join_all(asked.collect::<Vec<_>>());
+        let recalled = asked.into_actor(self).map(move |answers, actor, ctx| {
+            let runs: Vec<UnstoredRun> = answers.into_iter().flatten().flatten().collect();
+            actor.decide(|_, around| around.registry.recall_runs(stream, &runs, around.now, around.settings));
+            if let Err(violation) = actor.open_stream(stream, user, true, ctx) {
+                actor.fail(&violation, ctx);
+            }
+        });
+        ctx.spawn(recalled);
+    }
+
+    /// The effects of leaving, which need no answer.
+    fn let_go(&self, effect: Effect) {
+        match effect {
+            // A pool that lost its actor has no stream to close, and finishes runs by their idle limit.
+            Effect::CloseStream { stream } => {
+                let _ = self.deps.persist.of(&stream).try_send(CloseStream { stream });
+            }
+            Effect::FinishRun(finish) => {
+                let _ = self.deps.upload.of(&finish.run).try_send(finish);
+            }
+            Effect::Leave { user } => {
+                let persist = &self.deps.persist;
+                self.deps.registry.leave(&user, self.id, || tell_presence(persist, &user, false));
+            }
+            _ => {}
         }
     }
 
@@ -181,6 +217,18 @@ impl SessionActor {
                 }
                 return;
             }
+        }
+    }
+}
+
+impl Drop for SessionActor {
+    /// A session that dies of a panic leaves as one whose connection was lost, and its client reconnects.
+    fn drop(&mut self) {
+        if !self.state.is_closed() {
+            for effect in self.decide(SessionState::on_connection_lost) {
+                self.let_go(effect);
+            }
+            self.connection.close(ErrorCode::Aborted.close_code(), ErrorCode::Aborted.as_str());
         }
     }
 }

@@ -16,7 +16,7 @@ use crate::{
     domain::{AudioFormat, RunId, SessionId},
     protocol::{AckTag, ErrorCode, ProtocolError, ServerMessage},
     runtime::Permit,
-    upload::{AudioJournaled, BeginRun, FinishRun},
+    upload::{AudioJournaled, BeginRun, FinishReason, FinishRun},
 };
 
 /// Where a stream's audio stands.
@@ -227,8 +227,12 @@ impl Live {
 
     /// No more bytes for the active run after `grace`.
     pub(super) fn finish_run(&mut self, grace: Duration, effects: &mut Vec<Effect>) {
+        self.finish_run_because(FinishReason::Ended, grace, effects);
+    }
+
+    fn finish_run_because(&mut self, reason: FinishReason, grace: Duration, effects: &mut Vec<Effect>) {
         if let Some(active) = self.audio.run.take() {
-            effects.push(Effect::FinishRun(FinishRun { run: active.run, grace }));
+            effects.push(Effect::FinishRun(FinishRun { run: active.run, grace, reason }));
         }
     }
 
@@ -240,6 +244,6 @@ impl Live {
         around
             .registry
             .lose_run(self.user(), LostRun { run: active.run, session: active.session, stream: self.stream(), until });
-        self.finish_run(grace, effects);
+        self.finish_run_because(FinishReason::ConnectionLost, grace, effects);
     }
 }

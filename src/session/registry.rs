@@ -12,10 +12,11 @@ use std::{
 
 use actix::Recipient;
 
-use super::SessionNews;
+use super::{SessionNews, state::SessionSettings};
 use crate::{
     domain::{RunId, SessionId, StreamId, Timestamp, UserId},
     store::OpenSession,
+    upload::UnstoredRun,
 };
 
 /// How long news wait for a user who is between two pages.
@@ -290,6 +291,24 @@ impl Registry {
     #[must_use]
     pub fn recall_stream(&self, stream: StreamId) -> Option<StreamMemo> {
         self.lock().streams.get(&stream).cloned()
+    }
+
+    /// A stream of an earlier process left audio behind: it goes on where that ends, and with the run that is open.
+    pub fn recall_runs(&self, stream: StreamId, runs: &[UnstoredRun], now: Now, settings: &SessionSettings) {
+        let Some(last) = runs.iter().max_by_key(|run| run.stream_offset) else { return };
+        let end = last.stream_offset + last.len;
+        let memo = StreamMemo {
+            user: last.user.clone(),
+            last_seq: 0,
+            audio_accepted: end,
+            audio_durable: end,
+            left: now.steady,
+        };
+        self.remember_stream(stream, memo);
+        if last.open {
+            let until = now.steady + settings.reconnect_grace;
+            self.lose_run(&last.user, LostRun { run: last.run, session: last.session, stream, until });
+        }
     }
 
     /// Tells the user's current connection, or keeps the news for the next one.

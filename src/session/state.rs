@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 use super::{
     effect::Effect,
     live::Live,
-    registry::{ConnectionId, Now, Registry, StreamMemo},
+    registry::{ConnectionId, Now, Registry},
 };
 use crate::{
     domain::{StreamId, UserId},
@@ -64,7 +64,6 @@ struct Opening {
     stream: StreamId,
     user: UserId,
     hello: Hello,
-    memo: Option<StreamMemo>,
     /// Whether this is the connection's first stream, and the client waits for a welcome.
     is_first: bool,
     waiting: VecDeque<(ClientMessage, Permit)>,
@@ -154,7 +153,7 @@ impl SessionState {
         around: Surroundings<'_>,
     ) -> Result<Vec<Effect>, ProtocolError> {
         let memo = hello.stream.and_then(|stream| around.registry.recall_stream(stream));
-        if memo.as_ref().is_some_and(|memo| memo.user != user) {
+        if memo.is_some_and(|memo| memo.user != user) {
             return Err(foreign_stream());
         }
         let resume = hello.stream.is_some();
@@ -177,13 +176,14 @@ impl SessionState {
     }
 
     fn go_live(&mut self, opening: Opening, ready: &StreamReady, around: Surroundings<'_>) -> Vec<Effect> {
-        let Opening { stream, user, hello, memo, is_first, waiting } = opening;
+        let Opening { stream, user, hello, is_first, waiting } = opening;
+        let memo = around.registry.recall_stream(stream);
         let refuse = |violation: &ProtocolError| {
             let mut effects = vec![Effect::CloseStream { stream }];
             effects.extend(farewell(violation));
             effects
         };
-        if ready.state == StreamLookup::Foreign {
+        if ready.state == StreamLookup::Foreign || memo.as_ref().is_some_and(|memo| memo.user != user) {
             return refuse(&foreign_stream());
         }
         if let Some(open) = &ready.open_session {

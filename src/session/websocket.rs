@@ -45,7 +45,7 @@ pub struct WebsocketOptions {
 }
 
 /// Pings of the websocket protocol; protocols with a heartbeat of their own go without.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub struct Heartbeat {
     pub interval: Duration,
     /// Silence for longer than the interval and this means that the client is gone.

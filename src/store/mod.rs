@@ -4,18 +4,25 @@
 //! Promises: [`StoreWriter::write`] is atomic and idempotent; both backends pass the same contract suite.
 //! Refuses: to retry (its callers know what is at stake) and to parse what it stores.
 
+mod batch;
+mod decode;
 mod error;
+mod postgres;
 mod rows;
+mod sql;
+mod sqlite;
 
 use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 
 pub use error::{StoreError, StoreErrorKind};
+pub use postgres::PostgresStore;
 pub use rows::{
     EventCursor, EventRow, ExpiredSession, OpenSession, SessionCursor, SessionRow, StreamState, UserCursor, UserRow,
     WriteOutcome,
 };
+pub use sqlite::SqliteStore;
 
 use crate::domain::{AudioPart, NodeId, Record, RunId, SessionId, StreamId, Timestamp, UserId};
 
@@ -97,6 +104,16 @@ pub trait Store: Send + Sync + 'static {
 /// How long after its last heartbeat a node's presence still counts.
 pub const NODE_LIFETIME: Duration = Duration::from_secs(90);
 
+/// How long a node that fell silent is remembered: it may come back from a long partition with its users still
+/// connected. Nodes without a disk take a new id at each start, so they cannot be kept for ever.
+const DEAD_NODE_KEPT: Duration = Duration::from_hours(24);
+
+/// Sessions that one call expires: its locks are held for milliseconds, the caller asks again.
+const MAX_EXPIRED: i64 = 500;
+
+/// A migration may rewrite a table, so it gets more time than a statement; still not for ever.
+const MIGRATION_TIMEOUT: Duration = Duration::from_mins(15);
+
 /// The writing side: one connection, used by one actor.
 #[async_trait]
 pub trait StoreWriter: Send {
@@ -104,6 +121,19 @@ pub trait StoreWriter: Send {
     /// `node` owns the presence records. Records may come in any number and mixture; for the same key the last
     /// one counts (presence, touch), for streams, sessions, events and parts the first.
     async fn write(&mut self, node: NodeId, records: &[Record]) -> Result<WriteOutcome, StoreError>;
+}
+
+/// Opens the database that `url` names: `postgres://…` or `sqlite:…`.
+///
+/// # Errors
+/// [`StoreErrorKind::Permanent`] for a URL that cannot be read; a database that is away is no error here: pools
+/// connect when used.
+pub async fn open(options: &StoreOptions) -> Result<Arc<dyn Store>, StoreError> {
+    if options.url.starts_with("postgres://") || options.url.starts_with("postgresql://") {
+        Ok(Arc::new(PostgresStore::open(options)?))
+    } else {
+        Ok(Arc::new(SqliteStore::open(options).await?))
+    }
 }
 
 /// What a backend has to know. Durations bound every call, so that a black hole becomes an error.

@@ -10,6 +10,12 @@ pub struct WriteOutcome {
     pub events_duplicate: u64,
 }
 
+impl WriteOutcome {
+    pub(super) const fn of(events_sent: usize, events_stored: u64) -> Self {
+        Self { events_stored, events_duplicate: (events_sent as u64).saturating_sub(events_stored) }
+    }
+}
+
 /// A stream as far as it is stored.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct StreamState {

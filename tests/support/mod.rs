@@ -1,3 +1,8 @@
-//! What several kinds of tests stand on: real servers of their own, on ports of their own.
+//! What several test programs stand on: real servers of their own, on ports of their own. Each program includes this
+//! folder as a module: `#[path = "../support/mod.rs"] mod support;`
+#![allow(dead_code, reason = "each test program uses a part of this, so `expect` would fail in some of them")]
 
+pub(crate) mod client;
+pub(crate) mod postgres;
 pub(crate) mod s3;
+pub(crate) mod server;

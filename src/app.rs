@@ -1,0 +1,424 @@
+//! Wires the parts together, in one place, in order, and takes them apart in the order of the data.
+//!
+//! Promises: what was received is durable before [`Node::stop`] returns, within its deadlines; a journal that cannot
+//! be written and a pool that keeps dying end the process with an error, in order where order is still possible.
+
+use std::{
+    net::SocketAddr,
+    path::Path,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use actix::prelude::*;
+use actix_web::{
+    App, HttpServer,
+    dev::{Server, ServerHandle},
+};
+use anyhow::Context as _;
+use tokio::sync::mpsc;
+
+use crate::{
+    backends,
+    config::{AckMode, Config},
+    domain::{NodeId, Timestamp},
+    http::{self, DoorLimits, DoorState, HttpState, Readiness},
+    journal::{Journal, JournalOptions},
+    objects::Objects,
+    persist::{self, PersistActor, PersistDeps, PersistOptions, PersistStats},
+    runtime::{ActorPool, Backoff, Budget, Exhausted},
+    session::{
+        DeliveryActor, HousekeeperActor, Registry, SessionDeps, SessionLimits, SessionNews, SessionSettings,
+        websocket::Heartbeat,
+    },
+    store::Store,
+    upload::{self, UploadActor, UploadDeps, UploadOptions, UploadStats},
+};
+
+/// How long sessions may take to say goodbye. A client that does not answer a close is cut after 3 s.
+const GOODBYE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Serves until a signal or a failure ends it.
+///
+/// # Errors
+/// When a part cannot be opened, the port not be bound, or when serving ended because of a failure.
+pub async fn run(config: Config) -> anyhow::Result<()> {
+    let mut signals = Signals::new()?;
+    let node = tokio::select! {
+        node = Node::start(&config) => node?,
+        () = signals.next() => return Ok(()),
+    };
+    node.greet(&config);
+    let mut node = node;
+    let failure = tokio::select! {
+        () = signals.next() => None,
+        failure = node.failed() => Some(failure),
+    };
+    tracing::info!("shutting down");
+    tokio::select! {
+        result = node.stop(failure.is_none()) => result?,
+        () = signals.next() => anyhow::bail!("told to end at once: what was not drained waits in the journal"),
+    }
+    match failure {
+        None => Ok(()),
+        Some(failure) => anyhow::bail!(failure),
+    }
+}
+
+/// A node that serves.
+pub struct Node {
+    addresses: Vec<SocketAddr>,
+    server: ServerHandle,
+    readiness: Readiness,
+    registry: Arc<Registry>,
+    persist: ActorPool<PersistActor>,
+    upload: ActorPool<UploadActor>,
+    journal: Journal,
+    store: Arc<dyn Store>,
+    failures: mpsc::UnboundedReceiver<String>,
+    shutdown_timeout: Duration,
+}
+
+impl Node {
+    /// Opens everything, from the end of the pipeline to its beginning, replays the journal, and serves.
+    ///
+    /// # Errors
+    /// When a part cannot be opened or the port not be bound. A database that is away is waited for.
+    pub async fn start(config: &Config) -> anyhow::Result<Self> {
+        raise_open_files_limit();
+        let data_dir = &config.storage.data_dir;
+        std::fs::create_dir_all(data_dir).with_context(|| format!("make {}", data_dir.display()))?;
+        let node_id = node_id(data_dir)?;
+        let (report_failure, failures) = mpsc::unbounded_channel();
+
+        let store = backends::open_store(config).await?;
+        let objects = backends::open_objects(config)?;
+        let on_fatal = report_failure.clone();
+        let journal = Journal::open(
+            JournalOptions {
+                dir: data_dir.join("journal"),
+                segment_bytes: config.journal.segment_bytes,
+                limit_bytes: config.journal.limit_bytes,
+            },
+            move |error| {
+                let _ = on_fatal.send(format!("the journal cannot be written: {error}"));
+            },
+        )?;
+        prepare_database(&*store, node_id).await?;
+
+        let persist_stats = Arc::new(PersistStats::default());
+        let persist = start_persist(config, node_id, &store, &journal, &persist_stats, exhausted(&report_failure));
+        let limits = SessionLimits {
+            idle_timeout: config.session.idle_timeout,
+            max_duration: config.session.max_duration,
+        };
+        let registry = Arc::new(Registry::new(limits));
+        let delivery = DeliveryActor {
+            store: Arc::clone(&store),
+            objects: Arc::clone(&objects),
+            registry: Arc::clone(&registry),
+            end_grace: config.audio.end_grace,
+        }
+        .start();
+        let upload_stats = Arc::new(UploadStats::default());
+        let upload = start_upload(config, &objects, &journal, &persist, &delivery, &upload_stats, exhausted(&report_failure))?;
+
+        // An idle session is told of often enough that nobody takes it for dead.
+        let touch_interval = (config.session.idle_timeout / 4).min(Duration::from_secs(30));
+        HousekeeperActor {
+            node: node_id,
+            store: Arc::clone(&store),
+            registry: Arc::clone(&registry),
+            delivery: delivery.clone(),
+            touch_interval,
+            expire_interval: touch_interval.max(Duration::from_secs(1)),
+        }
+        .start();
+
+        let sessions = Arc::new(SessionDeps {
+            persist: persist.clone(),
+            upload: upload.clone(),
+            delivery,
+            registry: Arc::clone(&registry),
+            settings: SessionSettings {
+                end_grace: config.audio.end_grace,
+                reconnect_grace: config.audio.reconnect_grace,
+                touch_interval,
+            },
+            handshake_timeout: config.server.handshake_timeout,
+        });
+        let readiness = readiness(&persist_stats, &journal);
+        let (server, addresses) = serve(config, &store, &objects, sessions, &readiness)?;
+        let handle = server.handle();
+        actix_web::rt::spawn(server);
+        Ok(Self {
+            addresses,
+            server: handle,
+            readiness,
+            registry,
+            persist,
+            upload,
+            journal,
+            store,
+            failures,
+            shutdown_timeout: config.server.shutdown_timeout,
+        })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// Resolves when the node cannot go on, with the reason.
+    async fn failed(&mut self) -> String {
+        self.failures.recv().await.unwrap_or_else(|| "every part that reports failures is gone".to_owned())
+    }
+
+    /// Tells a newcomer where to connect and what to try.
+    fn greet(&self, config: &Config) {
+        let Some(address) = self.addresses.first() else { return };
+        let database = if config.database_url.reveal().starts_with("postgres") { "Postgres" } else { "SQLite" };
+        let audio = match &config.audio_store {
+            crate::config::AudioStore::Folder => backends::audio_folder(config).display().to_string(),
+            crate::config::AudioStore::S3(s3) => s3.describe(),
+        };
+        println!("ShopAloud {} listens on http://{address}", env!("CARGO_PKG_VERSION"));
+        println!("  events  {database}");
+        println!("  audio   {audio}");
+        println!("  record  ws://{address}/ws");
+        println!("  look    curl http://{address}/sessions");
+    }
+
+    /// Takes the node apart in the order of the data: nobody new, goodbyes, HTTP, audio, records, journal, pools.
+    ///
+    /// # Errors
+    /// When something did not end within its deadline; it waits in the journal then.
+    pub async fn stop(self, in_order: bool) -> anyhow::Result<()> {
+        let began = Instant::now();
+        let left = || self.shutdown_timeout.saturating_sub(began.elapsed());
+        self.readiness.begin_draining();
+        self.registry.tell_all(&SessionNews::Drain);
+        let goodbye = GOODBYE_TIMEOUT.min(left());
+        while self.registry.connections() > 0 && began.elapsed() < goodbye {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        // Whoever is left did not introduce itself, or does not answer: nothing to wait for.
+        self.server.stop(false).await;
+        let mut late = Vec::new();
+        if in_order {
+            if !upload::drain(&self.upload, left() / 2).await {
+                late.push("uploads");
+            }
+            if !persist::drain(&self.persist, left()).await {
+                late.push("records");
+            }
+        }
+        self.upload.stop();
+        self.persist.stop();
+        let journal = self.journal.clone();
+        tokio::task::spawn_blocking(move || journal.close()).await?;
+        self.store.close().await;
+        if late.is_empty() {
+            tracing::info!(elapsed_ms = began.elapsed().as_millis(), "everything received is durable");
+            Ok(())
+        } else {
+            anyhow::bail!("not drained in time, waiting in the journal: {}", late.join(", "))
+        }
+    }
+}
+
+/// The schema, and a clean slate for this node's presence. Tries until the database answers: a node that cannot reach
+/// it yet is started beside it, more often than not.
+async fn prepare_database(store: &dyn Store, node: NodeId) -> anyhow::Result<()> {
+    let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(5));
+    loop {
+        let prepared = async {
+            store.migrate().await?;
+            store.begin_node(node, Timestamp::now()).await
+        };
+        match prepared.await {
+            Ok(()) => return Ok(()),
+            Err(error) if error.is_retryable() => {
+                tracing::warn!(%error, "the database is away, trying again");
+                tokio::time::sleep(backoff.next_delay()).await;
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+fn start_persist(
+    config: &Config,
+    node: NodeId,
+    store: &Arc<dyn Store>,
+    journal: &Journal,
+    stats: &Arc<PersistStats>,
+    exhausted: Exhausted,
+) -> ActorPool<PersistActor> {
+    // SQLite has one writer; more would only wait for its lock.
+    let is_sqlite = !config.database_url.reveal().starts_with("postgres");
+    let writers = if is_sqlite { 1 } else { config.database.writers };
+    let deps = PersistDeps {
+        node,
+        store: Arc::clone(store),
+        journal: journal.clone(),
+        stats: Arc::clone(stats),
+        options: PersistOptions {
+            acknowledge_when_journaled: config.database.ack == AckMode::Journaled,
+            linger: config.database.linger,
+            max_rows: config.database.batch_rows,
+            max_bytes: config.database.batch_bytes,
+            spill_after: config.database.spill_after,
+            ..PersistOptions::default()
+        },
+    };
+    PersistActor::start_pool(writers, deps, exhausted)
+}
+
+fn start_upload(
+    config: &Config,
+    objects: &Objects,
+    journal: &Journal,
+    persist: &ActorPool<PersistActor>,
+    delivery: &Addr<DeliveryActor>,
+    stats: &Arc<UploadStats>,
+    exhausted: Exhausted,
+) -> anyhow::Result<ActorPool<UploadActor>> {
+    let staging_dir = config.storage.data_dir.join("staging");
+    std::fs::create_dir_all(&staging_dir).with_context(|| format!("make {}", staging_dir.display()))?;
+    let deps = UploadDeps {
+        objects: Arc::clone(objects),
+        journal: journal.clone(),
+        persist: persist.clone(),
+        stored: delivery.clone().recipient(),
+        stats: Arc::clone(stats),
+        options: UploadOptions {
+            staging_dir,
+            sync_interval: config.audio.staging_sync_interval,
+            idle_timeout: config.session.idle_timeout,
+            reconnect_grace: config.audio.reconnect_grace,
+            max_in_flight: config.audio.uploads_in_flight,
+        },
+    };
+    Ok(UploadActor::start_pool(config.audio.uploaders, deps, exhausted))
+}
+
+fn exhausted(report: &mpsc::UnboundedSender<String>) -> Exhausted {
+    let report = report.clone();
+    Box::new(move |pool| {
+        let _ = report.send(format!("the {pool} actors keep dying"));
+    })
+}
+
+fn readiness(persist: &Arc<PersistStats>, journal: &Journal) -> Readiness {
+    let (persist, journal) = (Arc::clone(persist), journal.clone());
+    Readiness::new(vec![
+        ("database", Box::new(move || persist.is_database_up())),
+        ("journal", Box::new(move || !journal.stats().full)),
+    ])
+}
+
+fn serve(
+    config: &Config,
+    store: &Arc<dyn Store>,
+    objects: &Objects,
+    sessions: Arc<SessionDeps>,
+    readiness: &Readiness,
+) -> anyhow::Result<(Server, Vec<SocketAddr>)> {
+    let server = &config.server;
+    let state = HttpState {
+        store: Arc::clone(store),
+        objects: Arc::clone(objects),
+        readiness: readiness.clone(),
+        public_url: server.public_url.clone(),
+    };
+    let doors = DoorState {
+        sessions,
+        budget: Budget::new(config.memory.budget_bytes, config.memory.connection_bytes),
+        readiness: readiness.clone(),
+        limits: DoorLimits {
+            max_message_bytes: server.max_message_bytes as usize,
+            message_timeout: server.message_timeout,
+            heartbeat: Heartbeat { interval: server.heartbeat_interval, timeout: server.heartbeat_timeout },
+            outbound_bytes: config.memory.outbound_bytes,
+            max_connections: server.max_connections,
+        },
+        public_url: server.public_url.clone(),
+    };
+    let user_timeout = server.tcp_user_timeout;
+    let http_server = HttpServer::new(move || {
+        App::new()
+            .configure(|cfg| http::configure_doors(cfg, doors.clone()))
+            .configure(|cfg| http::configure(cfg, state.clone()))
+    })
+    .workers(worker_count(server.workers))
+    .max_connections(server.max_connections)
+    // A websocket that waits for room would never notice that its client left.
+    .h1_allow_half_closed(false)
+    .client_disconnect_timeout(Duration::from_millis(100))
+    .on_connect(move |connection, _| {
+        if let Some(stream) = connection.downcast_ref::<tokio::net::TcpStream>() {
+            let socket = socket2::SockRef::from(stream);
+            // The only thing that frees a connection whose client stopped reading.
+            if let Err(error) = socket.set_tcp_user_timeout(Some(user_timeout)) {
+                tracing::debug!(%error, "no TCP user timeout on this socket");
+            }
+            let _ = stream.set_nodelay(true);
+        }
+    })
+    .disable_signals()
+    .shutdown_timeout(GOODBYE_TIMEOUT.as_secs())
+    .bind((server.host.as_str(), server.port))
+    .with_context(|| format!("listen on {}:{}", server.host, server.port))?;
+    let addresses = http_server.addrs();
+    Ok((http_server.run(), addresses))
+}
+
+/// 0: one for each core.
+fn worker_count(configured: usize) -> usize {
+    if configured > 0 { configured } else { std::thread::available_parallelism().map_or(2, std::num::NonZero::get) }
+}
+
+/// Thousands of sockets and staged files need more than the usual 1,024 descriptors.
+fn raise_open_files_limit() {
+    match rlimit::increase_nofile_limit(rlimit::INFINITY) {
+        Ok(limit) => tracing::debug!(limit, "open files"),
+        Err(error) => tracing::warn!(%error, "the limit of open files stays as it is"),
+    }
+}
+
+/// The node's name, made once for its data directory: presence and journal belong to it.
+fn node_id(data_dir: &Path) -> anyhow::Result<NodeId> {
+    let path = data_dir.join("node-id");
+    match std::fs::read_to_string(&path) {
+        Ok(text) => text.trim().parse().with_context(|| format!("{} holds no node id", path.display())),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let id = NodeId::new();
+            std::fs::write(&path, id.to_string()).with_context(|| format!("write {}", path.display()))?;
+            Ok(id)
+        }
+        Err(error) => Err(error).with_context(|| format!("read {}", path.display())),
+    }
+}
+
+/// SIGTERM and SIGINT.
+struct Signals {
+    terminate: tokio::signal::unix::Signal,
+    interrupt: tokio::signal::unix::Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        use tokio::signal::unix::{SignalKind, signal};
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}

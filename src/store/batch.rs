@@ -1,0 +1,204 @@
+//! Records sorted by kind, so that each kind is written with one statement.
+//!
+//! Promises: every key is there once, and keys come in ascending order. The order keeps two writers that share keys
+//! from waiting for each other in a circle.
+//! Refuses: I/O; knowledge of any dialect.
+
+use std::collections::BTreeMap;
+
+use crate::domain::{
+    AudioPart, Event, Presence, Record, RunId, SessionId, SessionOpened, SessionStatus, StreamId, StreamOpened,
+    Timestamp, UserId,
+};
+
+/// One batch, to be applied in the order of the fields.
+#[derive(Default)]
+pub(super) struct Batch<'a> {
+    /// Everybody that a record says something about: they exist from now on.
+    pub(super) users: BTreeMap<&'a UserId, UserNews<'a>>,
+    /// The first opening of each stream.
+    pub(super) streams: BTreeMap<StreamId, &'a StreamOpened>,
+    /// The highest position of a message that opened or closed a session, by stream.
+    pub(super) control_seqs: BTreeMap<StreamId, i64>,
+    /// The last word on each user.
+    pub(super) presence: BTreeMap<&'a UserId, &'a Presence>,
+    /// The first opening of each session.
+    pub(super) opened: BTreeMap<SessionId, &'a SessionOpened>,
+    /// By `(stream, seq)`; of those with the same key, the one that came first is first.
+    pub(super) events: Vec<&'a Event>,
+    pub(super) parts: BTreeMap<RunId, &'a AudioPart>,
+    /// The latest sign of life of each session.
+    pub(super) touched: BTreeMap<SessionId, Timestamp>,
+    /// Sessions that ran out of time, with the first such verdict. Before `ended`, so that a session that was found
+    /// alive again can still be ended by its user in the same batch.
+    pub(super) expired: BTreeMap<SessionId, Timestamp>,
+    /// Sessions that their users ended, with the first time.
+    pub(super) ended: BTreeMap<SessionId, Timestamp>,
+}
+
+/// What a batch says about a user.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct UserNews<'a> {
+    pub(super) name: Option<&'a str>,
+    pub(super) email: Option<&'a str>,
+    pub(super) first_at: Timestamp,
+    pub(super) last_at: Timestamp,
+}
+
+impl<'a> Batch<'a> {
+    pub(super) fn of(records: &'a [Record]) -> Self {
+        let mut batch = Self::default();
+        for record in records {
+            batch.add(record);
+        }
+        batch.events.sort_by_key(|event| (event.stream, event.seq));
+        batch
+    }
+
+    /// Most batches are: they need no transaction around their one statement.
+    pub(super) fn has_only_events(&self) -> bool {
+        self.users.is_empty()
+            && self.streams.is_empty()
+            && self.control_seqs.is_empty()
+            && self.presence.is_empty()
+            && self.opened.is_empty()
+            && self.parts.is_empty()
+            && self.touched.is_empty()
+            && self.expired.is_empty()
+            && self.ended.is_empty()
+    }
+
+    fn add(&mut self, record: &'a Record) {
+        match record {
+            Record::Event(event) => self.events.push(event),
+            Record::StreamOpened(stream) => {
+                let news = self.heard_of(&stream.user, stream.at);
+                news.name = stream.profile.name().or(news.name);
+                news.email = stream.profile.email().or(news.email);
+                self.streams.entry(stream.stream).or_insert(stream);
+            }
+            Record::Presence(presence) => {
+                self.heard_of(&presence.user, presence.at);
+                self.presence.insert(&presence.user, presence);
+            }
+            Record::SessionOpened(opened) => {
+                self.heard_of(&opened.user, opened.at);
+                self.settled(opened.stream, opened.seq);
+                self.opened.entry(opened.session).or_insert(opened);
+            }
+            Record::SessionTouched(touched) => {
+                let alive_at = self.touched.entry(touched.session).or_insert(touched.at);
+                *alive_at = touched.at.max(*alive_at);
+            }
+            Record::SessionClosed(closed) => {
+                self.settled(closed.stream, closed.seq);
+                match closed.status {
+                    SessionStatus::Ended => {
+                        self.ended.entry(closed.session).or_insert(closed.at);
+                    }
+                    SessionStatus::Expired => {
+                        self.expired.entry(closed.session).or_insert(closed.at);
+                    }
+                    // Nothing closes by being recorded; such a record has only its place in the stream.
+                    SessionStatus::Recording => {}
+                }
+            }
+            Record::AudioAttached(part) => {
+                self.parts.entry(part.run).or_insert(part);
+            }
+        }
+    }
+
+    fn heard_of(&mut self, user: &'a UserId, at: Timestamp) -> &mut UserNews<'a> {
+        let news = self.users.entry(user).or_insert(UserNews { name: None, email: None, first_at: at, last_at: at });
+        news.first_at = news.first_at.min(at);
+        news.last_at = news.last_at.max(at);
+        news
+    }
+
+    fn settled(&mut self, stream: StreamId, seq: Option<i64>) {
+        if let Some(seq) = seq {
+            let highest = self.control_seqs.entry(stream).or_insert(seq);
+            *highest = seq.max(*highest);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::domain::{EventName, JsonText, Profile, SessionClosed, SessionTouched};
+
+    use super::*;
+
+    fn at(ms: i64) -> Timestamp {
+        Timestamp::from_unix_ms(ms).unwrap()
+    }
+
+    fn event(stream: StreamId, seq: i64, name: &str) -> Record {
+        Record::Event(Event {
+            stream,
+            seq,
+            user: UserId::parse("anna").unwrap(),
+            session: None,
+            name: EventName::parse(name.to_owned()).unwrap(),
+            data: JsonText::null(),
+            client_at: None,
+            received_at: at(1),
+        })
+    }
+
+    fn closed(session: SessionId, seq: i64, status: SessionStatus, ms: i64) -> Record {
+        let stream = StreamId::from_bytes([7; 16]);
+        Record::SessionClosed(SessionClosed { session, stream, seq: Some(seq), status, at: at(ms) })
+    }
+
+    #[test]
+    fn events_are_sorted_by_key_and_the_first_of_a_key_stays_first() {
+        let (low, high) = (StreamId::from_bytes([1; 16]), StreamId::from_bytes([2; 16]));
+        let records = [event(high, 1, "c"), event(low, 2, "b"), event(low, 1, "a"), event(low, 2, "again")];
+        let batch = Batch::of(&records);
+        let names: Vec<_> = batch.events.iter().map(|event| event.name.as_str()).collect();
+        assert_eq!(names, ["a", "b", "again", "c"]);
+        assert!(batch.has_only_events());
+    }
+
+    #[test]
+    fn what_is_said_of_a_user_is_gathered() {
+        let user = UserId::parse("anna").unwrap();
+        let opened = |profile, ms| {
+            Record::StreamOpened(StreamOpened { stream: StreamId::new(), user: user.clone(), profile, at: at(ms) })
+        };
+        let records = [
+            opened(Profile::parse(Some("Anna"), Some("anna@example.com")).unwrap(), 20),
+            opened(Profile::parse(Some("Anna B"), None).unwrap(), 30),
+            Record::Presence(Presence { user: user.clone(), connected: true, at: at(10) }),
+            Record::Presence(Presence { user: user.clone(), connected: false, at: at(25) }),
+        ];
+        let batch = Batch::of(&records);
+        let news =
+            UserNews { name: Some("Anna B"), email: Some("anna@example.com"), first_at: at(10), last_at: at(30) };
+        assert_eq!(batch.users, BTreeMap::from([(&user, news)]));
+        assert!(!batch.presence[&user].connected);
+        assert_eq!(batch.streams.len(), 2);
+        assert!(!batch.has_only_events());
+    }
+
+    #[test]
+    fn of_ends_the_first_counts_and_of_touches_and_positions_the_highest() {
+        let session = SessionId::new();
+        let touched = |ms| Record::SessionTouched(SessionTouched { session, at: at(ms) });
+        let records = [
+            closed(session, 9, SessionStatus::Ended, 50),
+            closed(session, 4, SessionStatus::Ended, 60),
+            closed(session, 5, SessionStatus::Expired, 40),
+            closed(session, 6, SessionStatus::Recording, 30),
+            touched(45),
+            touched(20),
+        ];
+        let batch = Batch::of(&records);
+        assert_eq!(batch.ended, BTreeMap::from([(session, at(50))]));
+        assert_eq!(batch.expired, BTreeMap::from([(session, at(40))]));
+        assert_eq!(batch.touched, BTreeMap::from([(session, at(45))]));
+        assert_eq!(batch.control_seqs.into_values().collect::<Vec<_>>(), [9]);
+    }
+}

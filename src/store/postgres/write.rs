@@ -1,0 +1,273 @@
+//! The writing side: one statement per kind of record, whatever their number.
+//!
+//! Promises: a batch of events alone is one statement, one round trip and one commit; any other batch is one
+//! transaction. Rows are locked in the same order by every writer (see [`Batch`]).
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use sqlx::{Connection, PgConnection, postgres::PgBindIterExt};
+
+use super::time::PgTime;
+use crate::{
+    domain::{Event, NodeId, Presence, Record, SessionId, SessionStatus, StreamId, Timestamp},
+    store::{
+        StoreError, StoreErrorKind, StoreWriter, WriteOutcome,
+        batch::{Batch, UserNews},
+        error::within,
+        sql::{event_columns, part_columns},
+    },
+};
+
+/// One actor's connection.
+pub(super) struct PostgresWriter {
+    /// `None` once a write failed: what the server makes of an unanswered statement is not known, so the connection
+    /// was closed.
+    connection: Option<PgConnection>,
+    statement_timeout: Duration,
+}
+
+impl PostgresWriter {
+    pub(super) const fn new(connection: PgConnection, statement_timeout: Duration) -> Self {
+        Self { connection: Some(connection), statement_timeout }
+    }
+}
+
+#[async_trait]
+impl StoreWriter for PostgresWriter {
+    async fn write(&mut self, node: NodeId, records: &[Record]) -> Result<WriteOutcome, StoreError> {
+        const CONTEXT: &str = "write a batch";
+        // Taken out, and put back when all went well: a future that is dropped halfway leaves nothing behind either.
+        let Some(mut connection) = self.connection.take() else {
+            return Err(StoreError::new(StoreErrorKind::Retryable, CONTEXT, "the connection was given up"));
+        };
+        let batch = Batch::of(records);
+        let outcome = within(self.statement_timeout, CONTEXT, write_batch(&mut connection, node, &batch)).await?;
+        self.connection = Some(connection);
+        Ok(outcome)
+    }
+}
+
+async fn write_batch(
+    connection: &mut PgConnection,
+    node: NodeId,
+    batch: &Batch<'_>,
+) -> Result<WriteOutcome, sqlx::Error> {
+    if batch.has_only_events() {
+        return insert_events(connection, &batch.events).await;
+    }
+    let mut transaction = connection.begin().await?;
+    upsert_users(&mut transaction, batch).await?;
+    insert_streams(&mut transaction, batch).await?;
+    update_presence(&mut transaction, node, batch).await?;
+    insert_sessions(&mut transaction, batch).await?;
+    let outcome = insert_events(&mut transaction, &batch.events).await?;
+    insert_parts(&mut transaction, batch).await?;
+    touch_sessions(&mut transaction, batch).await?;
+    close_sessions(&mut transaction, SessionStatus::Expired, batch.expired.iter()).await?;
+    close_sessions(&mut transaction, SessionStatus::Ended, batch.ended.iter()).await?;
+    transaction.commit().await?;
+    Ok(outcome)
+}
+
+/// News never overwrite what is known from later on, so that an old record may come again.
+async fn upsert_users(connection: &mut PgConnection, batch: &Batch<'_>) -> Result<(), sqlx::Error> {
+    if batch.users.is_empty() {
+        return Ok(());
+    }
+    let news = || batch.users.values().copied();
+    sqlx::query(
+        "INSERT INTO users AS u (id, name, email, created_at, updated_at)
+         SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::timestamptz[], $5::timestamptz[])
+         ON CONFLICT (id) DO UPDATE SET
+             name = CASE WHEN excluded.updated_at >= u.updated_at THEN coalesce(excluded.name, u.name)
+                         ELSE coalesce(u.name, excluded.name) END,
+             email = CASE WHEN excluded.updated_at >= u.updated_at THEN coalesce(excluded.email, u.email)
+                          ELSE coalesce(u.email, excluded.email) END,
+             created_at = least(u.created_at, excluded.created_at),
+             updated_at = greatest(u.updated_at, excluded.updated_at)",
+    )
+    .bind(batch.users.keys().map(|user| user.as_str()).bind_iter())
+    .bind(news().map(|UserNews { name, .. }| name).bind_iter())
+    .bind(news().map(|UserNews { email, .. }| email).bind_iter())
+    .bind(news().map(|UserNews { first_at, .. }| PgTime::from(first_at)).bind_iter())
+    .bind(news().map(|UserNews { last_at, .. }| PgTime::from(last_at)).bind_iter())
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+async fn insert_streams(connection: &mut PgConnection, batch: &Batch<'_>) -> Result<(), sqlx::Error> {
+    if !batch.streams.is_empty() {
+        let streams = || batch.streams.values();
+        sqlx::query(
+            "INSERT INTO streams (id, user_id, created_at)
+             SELECT * FROM unnest($1::uuid[], $2::text[], $3::timestamptz[])
+             ON CONFLICT (id) DO NOTHING",
+        )
+        .bind(streams().map(|opened| opened.stream.as_uuid()).bind_iter())
+        .bind(streams().map(|opened| opened.user.as_str()).bind_iter())
+        .bind(streams().map(|opened| PgTime::from(opened.at)).bind_iter())
+        .execute(&mut *connection)
+        .await?;
+    }
+    if !batch.control_seqs.is_empty() {
+        sqlx::query(
+            "UPDATE streams AS s SET control_seq = settled.seq
+             FROM unnest($1::uuid[], $2::bigint[]) AS settled (id, seq)
+             WHERE s.id = settled.id AND s.control_seq < settled.seq",
+        )
+        .bind(batch.control_seqs.keys().map(StreamId::as_uuid).bind_iter())
+        .bind(batch.control_seqs.values().copied().bind_iter())
+        .execute(connection)
+        .await?;
+    }
+    Ok(())
+}
+
+async fn update_presence(connection: &mut PgConnection, node: NodeId, batch: &Batch<'_>) -> Result<(), sqlx::Error> {
+    let (connected, disconnected): (Vec<&Presence>, Vec<&Presence>) =
+        batch.presence.values().partition(|presence| presence.connected);
+    if !connected.is_empty() {
+        sqlx::query(
+            "INSERT INTO presence (user_id, node_id, since)
+             SELECT user_id, $3, since FROM unnest($1::text[], $2::timestamptz[]) AS connected (user_id, since)
+             ON CONFLICT (user_id, node_id) DO NOTHING",
+        )
+        .bind(connected.iter().map(|presence| presence.user.as_str()).bind_iter())
+        .bind(connected.iter().map(|presence| PgTime::from(presence.at)).bind_iter())
+        .bind(node.as_uuid())
+        .execute(&mut *connection)
+        .await?;
+    }
+    if !disconnected.is_empty() {
+        sqlx::query("DELETE FROM presence WHERE node_id = $1 AND user_id = ANY($2::text[])")
+            .bind(node.as_uuid())
+            .bind(disconnected.iter().map(|presence| presence.user.as_str()).bind_iter())
+            .execute(connection)
+            .await?;
+    }
+    Ok(())
+}
+
+async fn insert_sessions(connection: &mut PgConnection, batch: &Batch<'_>) -> Result<(), sqlx::Error> {
+    if batch.opened.is_empty() {
+        return Ok(());
+    }
+    let opened = || batch.opened.values();
+    sqlx::query(
+        "INSERT INTO sessions (id, user_id, status, page, opened_at, alive_at)
+         SELECT id, user_id, 'recording', page, opened_at, opened_at
+         FROM unnest($1::uuid[], $2::text[], $3::text[], $4::timestamptz[]) AS opened (id, user_id, page, opened_at)
+         ON CONFLICT (id) DO NOTHING",
+    )
+    .bind(opened().map(|session| session.session.as_uuid()).bind_iter())
+    .bind(opened().map(|session| session.user.as_str()).bind_iter())
+    .bind(opened().map(|session| session.page.as_deref()).bind_iter())
+    .bind(opened().map(|session| PgTime::from(session.at)).bind_iter())
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+async fn insert_events(connection: &mut PgConnection, events: &[&Event]) -> Result<WriteOutcome, sqlx::Error> {
+    if events.is_empty() {
+        return Ok(WriteOutcome::default());
+    }
+    let events_stored = sqlx::query(concat!(
+        "INSERT INTO events (",
+        event_columns!(),
+        ")
+         SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::text[], $4::uuid[], $5::text[], $6::text[],
+                              $7::timestamptz[], $8::timestamptz[])
+         ON CONFLICT (stream_id, seq) DO NOTHING"
+    ))
+    .bind(events.iter().map(|event| event.stream.as_uuid()).bind_iter())
+    .bind(events.iter().map(|event| event.seq).bind_iter())
+    .bind(events.iter().map(|event| event.user.as_str()).bind_iter())
+    .bind(events.iter().map(|event| event.session.as_ref().map(SessionId::as_uuid)).bind_iter())
+    .bind(events.iter().map(|event| event.name.as_str()).bind_iter())
+    .bind(events.iter().map(|event| event.data.as_str()).bind_iter())
+    .bind(events.iter().map(|event| event.client_at.map(PgTime::from)).bind_iter())
+    .bind(events.iter().map(|event| PgTime::from(event.received_at)).bind_iter())
+    .execute(connection)
+    .await?
+    .rows_affected();
+    Ok(WriteOutcome::of(events.len(), events_stored))
+}
+
+async fn insert_parts(connection: &mut PgConnection, batch: &Batch<'_>) -> Result<(), sqlx::Error> {
+    if batch.parts.is_empty() {
+        return Ok(());
+    }
+    let parts = || batch.parts.values();
+    sqlx::query(concat!(
+        "INSERT INTO audio_parts (",
+        part_columns!(),
+        ")
+         SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::uuid[], $5::bigint[], $6::timestamptz[],
+                              $7::timestamptz[], $8::text[], $9::text[], $10::bigint[], $11::bytea[])
+         ON CONFLICT (run_id) DO NOTHING"
+    ))
+    .bind(parts().map(|part| part.run.as_uuid()).bind_iter())
+    .bind(parts().map(|part| part.session.as_uuid()).bind_iter())
+    .bind(parts().map(|part| part.user.as_str()).bind_iter())
+    .bind(parts().map(|part| part.stream.as_uuid()).bind_iter())
+    .bind(signed(parts().map(|part| part.stream_offset))?)
+    .bind(parts().map(|part| PgTime::from(part.started_at)).bind_iter())
+    .bind(parts().map(|part| PgTime::from(part.ended_at)).bind_iter())
+    .bind(parts().map(|part| part.object_key.as_str()).bind_iter())
+    .bind(parts().map(|part| part.format.content_type()).bind_iter())
+    .bind(signed(parts().map(|part| part.size_bytes))?)
+    .bind(parts().map(|part| part.sha256.0.as_slice()).bind_iter())
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// SQL has no unsigned integers.
+fn signed(sizes: impl Iterator<Item = u64>) -> Result<Vec<i64>, sqlx::Error> {
+    sizes.map(i64::try_from).collect::<Result<_, _>>().map_err(|error| sqlx::Error::Encode(error.into()))
+}
+
+/// Only a sign of life later than the last one counts: one that comes again must not revive what expired after it.
+async fn touch_sessions(connection: &mut PgConnection, batch: &Batch<'_>) -> Result<(), sqlx::Error> {
+    if batch.touched.is_empty() {
+        return Ok(());
+    }
+    sqlx::query(
+        "UPDATE sessions AS s SET
+             alive_at = touched.at,
+             status = CASE s.status WHEN 'expired' THEN 'recording' ELSE s.status END,
+             ended_at = CASE s.status WHEN 'expired' THEN NULL ELSE s.ended_at END
+         FROM unnest($1::uuid[], $2::timestamptz[]) AS touched (id, at)
+         WHERE s.id = touched.id AND s.alive_at < touched.at",
+    )
+    .bind(batch.touched.keys().map(SessionId::as_uuid).bind_iter())
+    .bind(batch.touched.values().map(|at| PgTime::from(*at)).bind_iter())
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// The first end stays; and a verdict of idleness is void when there were signs of life after it.
+async fn close_sessions(
+    connection: &mut PgConnection,
+    status: SessionStatus,
+    closed: impl ExactSizeIterator<Item = (&SessionId, &Timestamp)> + Clone + Send,
+) -> Result<(), sqlx::Error> {
+    if closed.len() == 0 {
+        return Ok(());
+    }
+    sqlx::query(
+        "UPDATE sessions AS s SET status = $3, ended_at = closed.at, alive_at = greatest(s.alive_at, closed.at)
+         FROM unnest($1::uuid[], $2::timestamptz[]) AS closed (id, at)
+         WHERE s.id = closed.id AND s.status = 'recording' AND ($3 = 'ended' OR s.alive_at <= closed.at)",
+    )
+    .bind(closed.clone().map(|(session, _)| session.as_uuid()).bind_iter())
+    .bind(closed.map(|(_, at)| PgTime::from(*at)).bind_iter())
+    .bind(status.as_str())
+    .execute(connection)
+    .await?;
+    Ok(())
+}

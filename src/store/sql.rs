@@ -1,0 +1,70 @@
+//! Queries that both dialects understand as they are. The others stand where they are used.
+//!
+//! Promises: pages are found by their place in an index, so the last page costs what the first one does. A missing
+//! cursor is a place beyond every row, so that there is one statement, and one plan, for all pages.
+
+/// `$1` user, `$2` opened since, `$3` alive since.
+pub(super) const OPEN_SESSION: &str = "
+    SELECT id, opened_at, alive_at FROM sessions
+    WHERE user_id = $1 AND status = 'recording' AND opened_at >= $2 AND alive_at >= $3
+    ORDER BY opened_at DESC, id DESC LIMIT 1";
+
+macro_rules! select_sessions {
+    ($rest:literal) => {
+        concat!(
+            "SELECT s.id, s.user_id, s.status, s.page, s.opened_at, s.ended_at,
+                    (SELECT count(*) FROM events e WHERE e.session_id = s.id)
+             FROM sessions s ",
+            $rest
+        )
+    };
+}
+
+/// `$1`, `$2` the opening time and id to go on after, `$3` limit.
+pub(super) const SESSIONS: &str =
+    select_sessions!("WHERE (s.opened_at, s.id) < ($1, $2) ORDER BY s.opened_at DESC, s.id DESC LIMIT $3");
+
+/// `$1` session.
+pub(super) const SESSION: &str = select_sessions!("WHERE s.id = $1");
+
+macro_rules! select_users {
+    ($rest:literal) => {
+        concat!(
+            "SELECT u.id, u.name, u.email,
+                    EXISTS (SELECT 1 FROM presence p JOIN nodes n ON n.id = p.node_id
+                            WHERE p.user_id = u.id AND n.heartbeat_at > $1),
+                    u.created_at, u.updated_at,
+                    (SELECT count(*) FROM sessions s WHERE s.user_id = u.id),
+                    (SELECT count(*) FROM events e WHERE e.user_id = u.id AND e.session_id IS NULL)
+             FROM users u ",
+            $rest
+        )
+    };
+}
+
+/// `$1` heartbeats after which a node lives, `$2`, `$3` the creation time and id to go on after, `$4` limit.
+pub(super) const USERS: &str =
+    select_users!("WHERE (u.created_at, u.id) < ($2, $3) ORDER BY u.created_at DESC, u.id DESC LIMIT $4");
+
+/// `$1` heartbeats after which a node lives, `$2` user.
+pub(super) const USER: &str = select_users!("WHERE u.id = $2");
+
+/// The columns of an audio part in the order in which they are written and read.
+macro_rules! part_columns {
+    () => {
+        "run_id, session_id, user_id, stream_id, stream_offset, started_at, ended_at, object_key, content_type, \
+         size_bytes, sha256"
+    };
+}
+pub(super) use part_columns;
+
+/// `$1` run.
+pub(super) const AUDIO_PART: &str = concat!("SELECT ", part_columns!(), " FROM audio_parts WHERE run_id = $1");
+
+/// The columns of an event in the order in which they are written.
+macro_rules! event_columns {
+    () => {
+        "stream_id, seq, user_id, session_id, name, data, client_at, received_at"
+    };
+}
+pub(super) use event_columns;

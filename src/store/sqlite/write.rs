@@ -1,0 +1,230 @@
+//! The writing side: one transaction per batch.
+//!
+//! Promises: events, which are many, go in with one statement for each [`EVENTS_PER_STATEMENT`]; the other kinds are
+//! few, and go one by one.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use sqlx::{AssertSqlSafe, SqliteConnection, SqlitePool};
+
+use crate::{
+    domain::{Event, NodeId, Record, SessionId, SessionStatus, Timestamp},
+    store::{
+        StoreError, StoreWriter, WriteOutcome,
+        batch::Batch,
+        error::within,
+        sql::{event_columns, part_columns},
+    },
+};
+
+/// Each statement is a trip to the connection's thread and back. More rows gain nothing measurable; and since a batch
+/// leaves a rest of any size below this number, it is also how many texts the statement cache (100) has to keep.
+const EVENTS_PER_STATEMENT: usize = 64;
+
+/// A turn at the connection that writes.
+pub(super) struct SqliteWriter {
+    writing: SqlitePool,
+    statement_timeout: Duration,
+}
+
+impl SqliteWriter {
+    pub(super) const fn new(writing: SqlitePool, statement_timeout: Duration) -> Self {
+        Self { writing, statement_timeout }
+    }
+}
+
+#[async_trait]
+impl StoreWriter for SqliteWriter {
+    async fn write(&mut self, node: NodeId, records: &[Record]) -> Result<WriteOutcome, StoreError> {
+        let batch = Batch::of(records);
+        within(self.statement_timeout, "write a batch", write_batch(&self.writing, node, &batch)).await
+    }
+}
+
+async fn write_batch(writing: &SqlitePool, node: NodeId, batch: &Batch<'_>) -> Result<WriteOutcome, sqlx::Error> {
+    // A transaction that begins by reading may find itself unable to write; one that begins as a writer waits.
+    let mut transaction = writing.begin_with("BEGIN IMMEDIATE").await?;
+    upsert_users(&mut transaction, batch).await?;
+    insert_streams(&mut transaction, batch).await?;
+    update_presence(&mut transaction, node, batch).await?;
+    insert_sessions(&mut transaction, batch).await?;
+    let outcome = insert_events(&mut transaction, &batch.events).await?;
+    insert_parts(&mut transaction, batch).await?;
+    touch_sessions(&mut transaction, batch).await?;
+    close_sessions(&mut transaction, SessionStatus::Expired, batch.expired.iter()).await?;
+    close_sessions(&mut transaction, SessionStatus::Ended, batch.ended.iter()).await?;
+    transaction.commit().await?;
+    Ok(outcome)
+}
+
+/// News never overwrite what is known from later on, so that an old record may come again.
+async fn upsert_users(connection: &mut SqliteConnection, batch: &Batch<'_>) -> Result<(), sqlx::Error> {
+    for (user, news) in &batch.users {
+        sqlx::query(
+            "INSERT INTO users AS u (id, name, email, created_at, updated_at) VALUES ($1, $2, $3, $4, $5)
+             ON CONFLICT (id) DO UPDATE SET
+                 name = CASE WHEN excluded.updated_at >= u.updated_at THEN coalesce(excluded.name, u.name)
+                             ELSE coalesce(u.name, excluded.name) END,
+                 email = CASE WHEN excluded.updated_at >= u.updated_at THEN coalesce(excluded.email, u.email)
+                              ELSE coalesce(u.email, excluded.email) END,
+                 created_at = min(u.created_at, excluded.created_at),
+                 updated_at = max(u.updated_at, excluded.updated_at)",
+        )
+        .bind(user.as_str())
+        .bind(news.name)
+        .bind(news.email)
+        .bind(news.first_at.as_unix_ms())
+        .bind(news.last_at.as_unix_ms())
+        .execute(&mut *connection)
+        .await?;
+    }
+    Ok(())
+}
+
+async fn insert_streams(connection: &mut SqliteConnection, batch: &Batch<'_>) -> Result<(), sqlx::Error> {
+    for opened in batch.streams.values() {
+        sqlx::query("INSERT INTO streams (id, user_id, created_at) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING")
+            .bind(opened.stream.as_uuid())
+            .bind(opened.user.as_str())
+            .bind(opened.at.as_unix_ms())
+            .execute(&mut *connection)
+            .await?;
+    }
+    for (stream, seq) in &batch.control_seqs {
+        sqlx::query("UPDATE streams SET control_seq = $2 WHERE id = $1 AND control_seq < $2")
+            .bind(stream.as_uuid())
+            .bind(seq)
+            .execute(&mut *connection)
+            .await?;
+    }
+    Ok(())
+}
+
+async fn update_presence(
+    connection: &mut SqliteConnection,
+    node: NodeId,
+    batch: &Batch<'_>,
+) -> Result<(), sqlx::Error> {
+    for (user, presence) in &batch.presence {
+        let update = if presence.connected {
+            sqlx::query("INSERT INTO presence (user_id, node_id, since) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING")
+                .bind(user.as_str())
+                .bind(node.as_uuid())
+                .bind(presence.at.as_unix_ms())
+        } else {
+            sqlx::query("DELETE FROM presence WHERE user_id = $1 AND node_id = $2")
+                .bind(user.as_str())
+                .bind(node.as_uuid())
+        };
+        update.execute(&mut *connection).await?;
+    }
+    Ok(())
+}
+
+async fn insert_sessions(connection: &mut SqliteConnection, batch: &Batch<'_>) -> Result<(), sqlx::Error> {
+    for opened in batch.opened.values() {
+        sqlx::query(
+            "INSERT INTO sessions (id, user_id, status, page, opened_at, alive_at)
+             VALUES ($1, $2, 'recording', $3, $4, $4) ON CONFLICT (id) DO NOTHING",
+        )
+        .bind(opened.session.as_uuid())
+        .bind(opened.user.as_str())
+        .bind(opened.page.as_deref())
+        .bind(opened.at.as_unix_ms())
+        .execute(&mut *connection)
+        .await?;
+    }
+    Ok(())
+}
+
+async fn insert_events(connection: &mut SqliteConnection, events: &[&Event]) -> Result<WriteOutcome, sqlx::Error> {
+    let mut events_stored = 0;
+    for rows in events.chunks(EVENTS_PER_STATEMENT) {
+        let values = vec!["(?, ?, ?, ?, ?, ?, ?, ?)"; rows.len()].join(", ");
+        let text = concat!("INSERT INTO events (", event_columns!(), ") VALUES ").to_owned()
+            + &values
+            + " ON CONFLICT (stream_id, seq) DO NOTHING";
+        let mut insert = sqlx::query(AssertSqlSafe(text));
+        for event in rows {
+            insert = insert
+                .bind(event.stream.as_uuid())
+                .bind(event.seq)
+                .bind(event.user.as_str())
+                .bind(event.session.as_ref().map(SessionId::as_uuid))
+                .bind(event.name.as_str())
+                .bind(event.data.as_str())
+                .bind(event.client_at.map(Timestamp::as_unix_ms))
+                .bind(event.received_at.as_unix_ms());
+        }
+        events_stored += insert.execute(&mut *connection).await?.rows_affected();
+    }
+    Ok(WriteOutcome::of(events.len(), events_stored))
+}
+
+async fn insert_parts(connection: &mut SqliteConnection, batch: &Batch<'_>) -> Result<(), sqlx::Error> {
+    for part in batch.parts.values() {
+        sqlx::query(concat!(
+            "INSERT INTO audio_parts (",
+            part_columns!(),
+            ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) ON CONFLICT (run_id) DO NOTHING"
+        ))
+        .bind(part.run.as_uuid())
+        .bind(part.session.as_uuid())
+        .bind(part.user.as_str())
+        .bind(part.stream.as_uuid())
+        .bind(signed(part.stream_offset)?)
+        .bind(part.started_at.as_unix_ms())
+        .bind(part.ended_at.as_unix_ms())
+        .bind(&part.object_key)
+        .bind(part.format.content_type())
+        .bind(signed(part.size_bytes)?)
+        .bind(part.sha256.0.as_slice())
+        .execute(&mut *connection)
+        .await?;
+    }
+    Ok(())
+}
+
+/// SQL has no unsigned integers.
+fn signed(size: u64) -> Result<i64, sqlx::Error> {
+    i64::try_from(size).map_err(|error| sqlx::Error::Encode(error.into()))
+}
+
+/// Only a sign of life later than the last one counts: one that comes again must not revive what expired after it.
+async fn touch_sessions(connection: &mut SqliteConnection, batch: &Batch<'_>) -> Result<(), sqlx::Error> {
+    for (session, at) in &batch.touched {
+        sqlx::query(
+            "UPDATE sessions SET
+                 alive_at = $2,
+                 status = CASE status WHEN 'expired' THEN 'recording' ELSE status END,
+                 ended_at = CASE status WHEN 'expired' THEN NULL ELSE ended_at END
+             WHERE id = $1 AND alive_at < $2",
+        )
+        .bind(session.as_uuid())
+        .bind(at.as_unix_ms())
+        .execute(&mut *connection)
+        .await?;
+    }
+    Ok(())
+}
+
+/// The first end stays; and a verdict of idleness is void when there were signs of life after it.
+async fn close_sessions(
+    connection: &mut SqliteConnection,
+    status: SessionStatus,
+    closed: impl Iterator<Item = (&SessionId, &Timestamp)> + Send,
+) -> Result<(), sqlx::Error> {
+    for (session, at) in closed {
+        sqlx::query(
+            "UPDATE sessions SET status = $3, ended_at = $2, alive_at = max(alive_at, $2)
+             WHERE id = $1 AND status = 'recording' AND ($3 = 'ended' OR alive_at <= $2)",
+        )
+        .bind(session.as_uuid())
+        .bind(at.as_unix_ms())
+        .bind(status.as_str())
+        .execute(&mut *connection)
+        .await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,75 @@
+//! Streams: whose they are, and how far they are stored. Audio parts, which are counted along their stream.
+
+use super::*;
+
+on_every_store!(
+    a_stream_never_heard_of_has_no_state,
+    a_stream_belongs_to_the_first_who_opened_it,
+    the_last_position_counts_events_and_messages_about_sessions,
+    audio_is_stored_up_to_the_end_of_the_last_part,
+    parts_come_by_session_then_by_start,
+);
+
+async fn a_stream_never_heard_of_has_no_state(fixture: Fixture) {
+    assert_eq!(fixture.store.stream_state(StreamId::new()).await.unwrap(), None);
+}
+
+async fn a_stream_belongs_to_the_first_who_opened_it(fixture: Fixture) {
+    let [across, within] = [StreamId::new(), StreamId::new()];
+    fixture.write(&[stream_opened(across, "anna", 0)]).await;
+    fixture.write(&[stream_opened(across, "mallory", 1)]).await;
+    fixture.write(&[stream_opened(within, "anna", 2), stream_opened(within, "mallory", 3)]).await;
+
+    for stream in [across, within] {
+        let state = fixture.store.stream_state(stream).await.unwrap().unwrap();
+        assert_eq!((state.user, state.last_seq, state.audio_end), (user("anna"), 0, 0));
+    }
+    assert!(fixture.store.user(&user("mallory"), at(0)).await.unwrap().is_some());
+}
+
+async fn the_last_position_counts_events_and_messages_about_sessions(fixture: Fixture) {
+    let (stream, session) = (StreamId::new(), SessionId::new());
+    let opened = |seq| {
+        let user = user("anna");
+        Record::SessionOpened(SessionOpened { session, user, stream, seq, page: None, at: at(1) })
+    };
+    let closed = |seq| {
+        let status = SessionStatus::Ended;
+        Record::SessionClosed(SessionClosed { session, stream, seq, status, at: at(2) })
+    };
+    let last_seq = async || fixture.store.stream_state(stream).await.unwrap().unwrap().last_seq;
+
+    fixture.write(&[opened(Some(1)), stream_opened(stream, "anna", 0)]).await;
+    assert_eq!(last_seq().await, 1);
+    fixture.write(&[Record::Event(event(stream, 7)), Record::Event(event(stream, 3))]).await;
+    assert_eq!(last_seq().await, 7);
+    fixture.write(&[closed(Some(9))]).await;
+    assert_eq!(last_seq().await, 9);
+    fixture.write(&[opened(Some(1)), closed(Some(8)), opened(None), closed(None)]).await;
+    assert_eq!(last_seq().await, 9);
+    fixture.write(&[Record::Event(event(StreamId::new(), 100))]).await;
+    assert_eq!(last_seq().await, 9);
+}
+
+async fn audio_is_stored_up_to_the_end_of_the_last_part(fixture: Fixture) {
+    let (stream, session) = (StreamId::new(), SessionId::new());
+    let (early, late) = (part(session, stream, 0, 1_000), part(session, stream, 5_000, 70_000));
+    fixture.write(&[stream_opened(stream, "anna", 0), Record::AudioAttached(late.clone())]).await;
+    fixture.write(&[Record::AudioAttached(early.clone()), Record::AudioAttached(early.clone())]).await;
+
+    assert_eq!(fixture.store.stream_state(stream).await.unwrap().unwrap().audio_end, 75_000);
+    assert_eq!(fixture.store.audio_part(late.run).await.unwrap(), Some(late));
+    assert_eq!(fixture.store.audio_part(early.run).await.unwrap(), Some(early));
+    assert_eq!(fixture.store.audio_part(RunId::new()).await.unwrap(), None);
+}
+
+async fn parts_come_by_session_then_by_start(fixture: Fixture) {
+    let (first, second, stream) = (SessionId::from_bytes([1; 16]), SessionId::from_bytes([2; 16]), StreamId::new());
+    let starting = |session, ms| AudioPart { started_at: at(ms), ..part(session, stream, 0, 1) };
+    let parts = [starting(first, 10), starting(first, 20), starting(second, 5), starting(SessionId::new(), 1)];
+    fixture.write(&[3, 2, 1, 0].map(|index: usize| Record::AudioAttached(parts[index].clone()))).await;
+
+    assert_eq!(fixture.store.audio_parts(&[second, first]).await.unwrap(), parts[..3]);
+    assert_eq!(fixture.store.audio_parts(&[second]).await.unwrap(), parts[2..3]);
+    assert_eq!(fixture.store.audio_parts(&[]).await.unwrap(), []);
+}

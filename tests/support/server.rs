@@ -1,0 +1,172 @@
+//! The real program as a process of its own, on a port and in a folder of its own.
+//!
+//! Promises: ends with the test, however the test ends; the folder goes with it.
+
+use std::{
+    io::{BufRead, BufReader},
+    net::SocketAddr,
+    path::PathBuf,
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use serde_json::Value;
+
+use super::{postgres::TestPostgres, s3::TestS3};
+
+/// Longest wait for anything that should happen soon. Far above what a busy machine needs; never reached in a test
+/// that passes.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What a server stores into.
+#[derive(Clone)]
+pub(crate) enum Backend {
+    /// SQLite and a folder, in the server's own directory.
+    Embedded,
+    /// Postgres and S3.
+    Production { database_url: String, s3: Arc<Mutex<TestS3>> },
+}
+
+impl Backend {
+    /// Both, for tests whose story is the same on each.
+    pub(crate) async fn all() -> Vec<Self> {
+        vec![Self::Embedded, Self::production(TestPostgres::shared()).await]
+    }
+
+    /// A database of its own on `postgres`, and an S3 server of its own.
+    pub(crate) async fn production(postgres: &TestPostgres) -> Self {
+        let database_url = postgres.create_database().await;
+        Self::Production { database_url, s3: Arc::new(Mutex::new(TestS3::start())) }
+    }
+}
+
+/// A running server, or one that was ended and can be started again.
+pub(crate) struct TestServer {
+    folder: tempfile::TempDir,
+    backend: Backend,
+    /// Sections of `config.toml` beyond what the backend needs.
+    settings: &'static str,
+    process: Option<Child>,
+    address: SocketAddr,
+}
+
+impl TestServer {
+    pub(crate) fn start(backend: Backend) -> Self {
+        Self::start_with(backend, "")
+    }
+
+    pub(crate) fn start_with(backend: Backend, settings: &'static str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let address = SocketAddr::from(([127, 0, 0, 1], 0));
+        let mut server = Self { folder, backend, settings, process: None, address };
+        server.restart();
+        server
+    }
+
+    /// The command in the server's folder, with its configuration.
+    pub(crate) fn command(&self) -> Command {
+        std::fs::write(self.folder.path().join("config.toml"), self.settings).unwrap();
+        // The kernel ends the server when the test dies, even by a signal that nothing can handle.
+        let mut command = Command::new("setpriv");
+        command
+            .args(["--pdeathsig", "KILL", env!("CARGO_BIN_EXE_shopaloud")])
+            .current_dir(self.folder.path())
+            .env_clear()
+            .env("PORT", "0")
+            .env("RUST_LOG", std::env::var("SHOPALOUD_TEST_LOG").unwrap_or_else(|_| "warn".into()))
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default());
+        if let Backend::Production { database_url, s3 } = &self.backend {
+            let options = s3.lock().unwrap().options();
+            command
+                .env("DATABASE_URL", database_url)
+                .env("S3_ENDPOINT", options.endpoint.unwrap())
+                .env("S3_BUCKET", options.bucket)
+                .env("S3_ACCESS_KEY", options.access_key.unwrap())
+                .env("S3_SECRET_KEY", options.secret_key.unwrap().reveal());
+        }
+        command
+    }
+
+    /// Starts it on the same folder, after it ended.
+    pub(crate) fn restart(&mut self) {
+        let mut process = self.command().stdout(Stdio::piped()).spawn().unwrap();
+        let mut first_line = String::new();
+        BufReader::new(process.stdout.take().unwrap()).read_line(&mut first_line).unwrap();
+        let address = first_line.trim_end().rsplit_once("http://").map(|(_, address)| address.to_owned());
+        self.process = Some(process);
+        self.address = address.unwrap_or_else(|| panic!("the server did not start: {first_line:?}")).parse().unwrap();
+    }
+
+    /// Ends it as a crash would: nothing is flushed, nothing is closed.
+    pub(crate) fn kill(&mut self) {
+        let mut process = self.process.take().unwrap();
+        process.kill().unwrap();
+        process.wait().unwrap();
+    }
+
+    /// Asks it to end, and waits until it did.
+    pub(crate) fn terminate(&mut self) -> ExitStatus {
+        let mut process = self.process.take().unwrap();
+        let status = Command::new("kill").args(["-TERM", &process.id().to_string()]).status().unwrap();
+        assert!(status.success());
+        process.wait().unwrap()
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    pub(crate) fn data_dir(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
+    pub(crate) fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> reqwest::Response {
+        reqwest::get(self.url(path)).await.unwrap()
+    }
+
+    pub(crate) async fn json(&self, path: &str) -> Value {
+        let response = self.get(path).await;
+        assert!(response.status().is_success(), "{path}: {}", response.status());
+        response.json().await.unwrap()
+    }
+
+    /// The one session of `user`.
+    pub(crate) async fn session_of(&self, user: &str) -> Value {
+        let sessions = self.sessions_of(user).await;
+        assert_eq!(sessions.len(), 1, "{sessions:#?}");
+        sessions.into_iter().next().unwrap()
+    }
+
+    /// All sessions of `user`, newest first.
+    pub(crate) async fn sessions_of(&self, user: &str) -> Vec<Value> {
+        let answer = self.json("/sessions").await;
+        let sessions = answer["sessions"].as_array().unwrap();
+        sessions.iter().filter(|session| session["userId"] == user).cloned().collect()
+    }
+
+    /// Asks until `holds`; fails with the last answer when it never does.
+    pub(crate) async fn until(&self, path: &str, holds: impl Fn(&Value) -> bool) -> Value {
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        loop {
+            let answer = self.get(path).await.json().await.unwrap_or_default();
+            if holds(&answer) {
+                return answer;
+            }
+            assert!(tokio::time::Instant::now() < deadline, "{path} never came to it: {answer:#}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
+
+impl Drop for TestServer {
+    fn drop(&mut self) {
+        if self.process.is_some() {
+            self.kill();
+        }
+    }
+}

@@ -11,7 +11,7 @@ use crate::{
     protocol::plain::PlainCodec,
     runtime::Budget,
     session::{
-        SessionActor, SessionDeps,
+        Pulse, SessionActor, SessionDeps,
         websocket::{self, Heartbeat, WebsocketOptions},
     },
 };
@@ -55,6 +55,7 @@ pub(super) async fn plain(
         heartbeat: Some(door.limits.heartbeat),
         outbound_bytes: door.limits.outbound_bytes,
         budget: door.budget.connection(),
+        pulse: Pulse::new(),
     };
     let base_url = base_url(&request, door.public_url.as_deref());
     let deps = Arc::clone(&door.sessions);

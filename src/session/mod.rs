@@ -21,6 +21,7 @@ pub mod websocket;
 pub use actor::{SessionActor, SessionDeps};
 pub use delivery::{DeliveryActor, SessionOver};
 pub use housekeeper::HousekeeperActor;
+pub use inbound::Pulse;
 pub use messages::{
     AudioUrl, ConnectionHandle, ConnectionLost, FrameIn, FrameOut, LostCause, OutboundFull, SessionHandle, SessionNews,
 };

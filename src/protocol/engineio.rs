@@ -65,7 +65,7 @@ impl Packet {
             "3probe" => Ok(Self::ProbePong),
             "5" => Ok(Self::Upgrade),
             "6" => Ok(Self::Noop),
-            _ => Err(ProtocolError::new(ErrorCode::BadFrame, "this is no packet of Engine.IO 4")),
+            _ => Err(bad("this is no packet of Engine.IO 4")),
         }
     }
 
@@ -127,35 +127,60 @@ pub const fn max_body_bytes(max_message_bytes: usize, max_payload_bytes: usize) 
     if encoded > max_payload_bytes { encoded } else { max_payload_bytes }
 }
 
-/// The packets of a polling body.
-///
-/// # Errors
-/// [`ErrorCode::TooLarge`] for a message above `max_message_bytes`, [`ErrorCode::BadFrame`] for anything else that is
-/// no payload. Nothing of such a body is taken.
-pub fn decode_payload(body: Bytes, max_message_bytes: usize) -> Result<Vec<Packet>, ProtocolError> {
-    let bad = |reason| ProtocolError::new(ErrorCode::BadFrame, reason);
-    let too_large = || ProtocolError::new(ErrorCode::TooLarge, format!("a message may have {max_message_bytes} bytes"));
-    let body = ByteString::try_from(body).map_err(|_| bad("a payload is not UTF-8"))?;
+/// A polling body, as far as it could be read.
+#[derive(Debug, Default)]
+pub struct Payload {
+    pub packets: Vec<Packet>,
+    /// Why the packet after these is none: [`ErrorCode::TooLarge`] for a message above the limit,
+    /// [`ErrorCode::BadFrame`] for anything else. What comes after it is not looked at.
+    pub broken: Option<ProtocolError>,
+}
+
+/// The packets of a polling body. Those before a broken one are good, and not lost with it.
+#[must_use]
+pub fn decode_payload(body: Bytes, max_message_bytes: usize) -> Payload {
+    let Ok(body) = ByteString::try_from(body) else {
+        return Payload { packets: Vec::new(), broken: Some(bad("a payload is not UTF-8")) };
+    };
     let mut packets = Vec::new();
     for text in body.split(char::from(SEPARATOR)) {
         if packets.len() == MAX_PACKETS_PER_PAYLOAD {
-            return Err(bad("too many packets in one payload"));
+            return Payload { packets, broken: Some(bad("too many packets in one payload")) };
         }
-        let packet = if let Some(encoded) = text.strip_prefix('b') {
-            if encoded.len() > max_message_bytes.div_ceil(3) * 4 {
-                return Err(too_large());
-            }
-            let decoded = STANDARD.decode(encoded).map_err(|_| bad("a binary packet is not base64"))?;
-            Packet::Message(Frame::Binary(decoded.into()))
-        } else {
-            Packet::from_text(&body.slice_ref(text))?
-        };
-        if matches!(&packet, Packet::Message(frame) if frame.len() > max_message_bytes) {
-            return Err(too_large());
+        match decode_packet(&body, text, max_message_bytes) {
+            Ok(packet) => packets.push(packet),
+            Err(error) => return Payload { packets, broken: Some(error) },
         }
-        packets.push(packet);
     }
-    Ok(packets)
+    Payload { packets, broken: None }
+}
+
+/// `text` is a slice of `body`.
+fn decode_packet(body: &ByteString, text: &str, max_message_bytes: usize) -> Result<Packet, ProtocolError> {
+    let packet = if let Some(encoded) = text.strip_prefix('b') {
+        // Before anything is decoded that will not be kept.
+        if encoded.len() > max_message_bytes.div_ceil(3) * 4 {
+            return Err(too_large(max_message_bytes));
+        }
+        let decoded = STANDARD.decode(encoded).map_err(|_| bad("a binary packet is not base64"))?;
+        Packet::Message(Frame::Binary(decoded.into()))
+    } else {
+        Packet::from_text(&body.slice_ref(text))?
+    };
+    match &packet {
+        Packet::Message(frame) if frame.len() > max_message_bytes => Err(too_large(max_message_bytes)),
+        _ => Ok(packet),
+    }
+}
+
+/// A message, or the body around it, is longer than is taken.
+#[must_use]
+pub fn too_large(max_message_bytes: usize) -> ProtocolError {
+    ProtocolError::new(ErrorCode::TooLarge, format!("a message may have {max_message_bytes} bytes"))
+}
+
+fn bad(reason: &'static str) -> ProtocolError {
+    ProtocolError::new(ErrorCode::BadFrame, reason)
 }
 
 /// The polling body that carries `packets`.
@@ -205,7 +230,8 @@ mod tests {
     }
 
     fn decode(body: &str) -> Result<Vec<Packet>, ProtocolError> {
-        decode_payload(Bytes::copy_from_slice(body.as_bytes()), 1_000)
+        let payload = decode_payload(Bytes::copy_from_slice(body.as_bytes()), 1_000);
+        payload.broken.map_or(Ok(payload.packets), Err)
     }
 
     #[test]
@@ -220,7 +246,15 @@ mod tests {
         {
             assert_eq!(decode(body).unwrap_err().code, ErrorCode::BadFrame, "{body:?}");
         }
-        assert_eq!(decode_payload(Bytes::from_static(b"4\xff"), 10).unwrap_err().code, ErrorCode::BadFrame);
+        let payload = decode_payload(Bytes::from_static(b"4\xff"), 10);
+        assert_eq!(payload.broken.unwrap().code, ErrorCode::BadFrame);
+    }
+
+    #[test]
+    fn what_stands_before_a_broken_packet_is_not_lost_with_it() {
+        let payload = decode_payload(Bytes::from_static(b"4a\x1e4b\x1e4too long\x1e4c"), 3);
+        assert_eq!(payload.packets, [text("a"), text("b")]);
+        assert_eq!(payload.broken.unwrap().code, ErrorCode::TooLarge);
     }
 
     #[test]
@@ -281,7 +315,7 @@ mod tests {
         #[test]
         fn what_is_encoded_reads_back(packets in prop::collection::vec(any_packet(), 1..20)) {
             let body = encode_payload(&packets);
-            prop_assert_eq!(decode_payload(body, 1_000).unwrap(), packets);
+            prop_assert_eq!(decode_payload(body, 1_000).packets, packets);
         }
 
         #[test]

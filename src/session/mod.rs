@@ -9,6 +9,7 @@ mod audio;
 mod delivery;
 mod effect;
 mod housekeeper;
+pub mod engine;
 mod inbound;
 mod live;
 mod messages;

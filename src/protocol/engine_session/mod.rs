@@ -229,6 +229,18 @@ impl EngineSession {
         }
     }
 
+    /// Whether the application is still to tell the client what it did wrong, and to close.
+    #[must_use]
+    pub const fn awaits_close(&self) -> bool {
+        matches!(self.phase, Phase::Violated { .. })
+    }
+
+    /// Whether the websocket is the transport.
+    #[must_use]
+    pub const fn has_websocket(&self) -> bool {
+        matches!(self.socket, Socket::Active)
+    }
+
     /// Does what is due. Call it at [`Self::next_deadline`] at the latest.
     pub fn tick(&mut self, now: Instant) -> Vec<Effect> {
         let mut effects = Vec::new();
@@ -333,6 +345,8 @@ impl EngineSession {
     fn violate(&mut self, now: Instant, error: ProtocolError, effects: &mut Vec<Effect>) {
         if self.phase == Phase::Open {
             self.phase = Phase::Violated { until: now + VIOLATION_GRACE };
+            // No ping keeps a session alive that is over.
+            self.outbox.retain(|packet| matches!(packet, Packet::Message(_)));
             effects.push(Effect::Ended(EndCause::Violation(error)));
         }
     }

@@ -98,11 +98,12 @@ impl EngineSession {
         self.tick(now)
     }
 
-    /// The client gave up a POST.
+    /// The client gave up a POST. One that was refused changes nothing.
     pub fn post_aborted(&mut self, now: Instant) -> Vec<Effect> {
-        self.is_posting = false;
         let mut effects = self.tick(now);
-        self.leave(&mut effects);
+        if std::mem::take(&mut self.is_posting) {
+            self.leave(&mut effects);
+        }
         effects
     }
 

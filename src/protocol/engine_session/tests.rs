@@ -157,6 +157,10 @@ fn an_aborted_post_and_a_lost_answer_end_the_session() {
     assert_eq!(bench.session.post_begins(bench.now).1, None);
     assert_eq!(bench.session.post_aborted(bench.now), [LEFT, Effect::Finished]);
     let mut bench = Bench::polling();
+    bench.upgrade();
+    assert_eq!(bench.session.post_begins(bench.now).1, Some(Refusal::BadRequest));
+    assert_eq!(bench.session.post_aborted(bench.now), []);
+    let mut bench = Bench::polling();
     assert_eq!(bench.session.answer_lost(bench.now), [LEFT, Effect::Finished]);
 }
 
@@ -271,10 +275,8 @@ fn a_poll_after_the_heartbeat_was_lost_is_refused() {
     let mut bench = Bench::polling();
     bench.at(300).tick();
     bench.at(500).tick();
-    // The ping that nobody fetched is still there.
-    assert_eq!(bench.poll(1), [answer(1, &[Packet::Ping])]);
-    assert_eq!(bench.poll(2), []);
-    assert_eq!(bench.close(), [refuse(2, Refusal::UnknownSession), Effect::Finished]);
+    assert_eq!(bench.poll(1), []);
+    assert_eq!(bench.close(), [refuse(1, Refusal::UnknownSession), Effect::Finished]);
 }
 
 #[test]

@@ -286,23 +286,22 @@ fn start_upload(
     stats: &Arc<UploadStats>,
     exhausted: Exhausted,
 ) -> anyhow::Result<ActorPool<UploadActor>> {
-    let staging_dir = config.storage.data_dir.join("staging");
-    std::fs::create_dir_all(&staging_dir).with_context(|| format!("make {}", staging_dir.display()))?;
+    let persist = persist.clone();
     let deps = UploadDeps {
         objects: Arc::clone(objects),
         journal: journal.clone(),
-        persist: persist.clone(),
-        stored: delivery.clone().recipient(),
+        store_record: Arc::new(move |stream, record| persist.of(&stream).try_send(record).is_ok()),
+        news: delivery.clone().recipient(),
         stats: Arc::clone(stats),
         options: UploadOptions {
-            staging_dir,
             sync_interval: config.audio.staging_sync_interval,
             idle_timeout: config.session.idle_timeout,
             reconnect_grace: config.audio.reconnect_grace,
             max_in_flight: config.audio.uploads_in_flight,
+            ..UploadOptions::new(config.storage.data_dir.join("staging"))
         },
     };
-    Ok(UploadActor::start_pool(config.audio.uploaders, deps, exhausted))
+    UploadActor::start_pool(config.audio.uploaders, deps, exhausted).context("make the staging directory")
 }
 
 fn exhausted(report: &mpsc::UnboundedSender<String>) -> Exhausted {

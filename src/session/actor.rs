@@ -101,7 +101,7 @@ impl SessionActor {
                 self.open_stream(stream, user, resume, ctx)
             }
             Effect::Append { stream, ticket, records, ack_wanted, permit } => {
-                let append = AppendRecords { stream, ticket, records, ack_wanted, permit };
+                let append = AppendRecords { stream, connection: self.id.0, ticket, records, ack_wanted, permit };
                 self.deps.persist.of(&stream).try_send(append).map_err(|_| aborted())
             }
             Effect::BeginRun(begin) => self.deps.upload.of(&begin.run).try_send(begin).map_err(|_| aborted()),
@@ -142,6 +142,7 @@ impl SessionActor {
         let limits = self.deps.registry.limits();
         let open = OpenStream {
             stream,
+            connection: self.id.0,
             user,
             resume,
             alive_since: now.minus(limits.idle_timeout),
@@ -175,7 +176,7 @@ impl SessionActor {
         match effect {
             // A pool that lost its actor has no stream to close, and finishes runs by their idle limit.
             Effect::CloseStream { stream } => {
-                let _ = self.deps.persist.of(&stream).try_send(CloseStream { stream });
+                let _ = self.deps.persist.of(&stream).try_send(CloseStream { stream, connection: self.id.0 });
             }
             Effect::FinishRun(finish) => {
                 let _ = self.deps.upload.of(&finish.run).try_send(finish);

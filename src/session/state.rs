@@ -160,7 +160,7 @@ impl SessionState {
         let stream = hello.stream.unwrap_or_default();
         let opened = Effect::OpenStream { stream, user: user.clone(), resume };
         self.phase =
-            Phase::Opening(Box::new(Opening { stream, user, hello, memo, is_first, waiting: VecDeque::new() }));
+            Phase::Opening(Box::new(Opening { stream, user, hello, is_first, waiting: VecDeque::new() }));
         Ok(vec![opened])
     }
 

@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// A new run; always sent before its first [`AppendAudio`].
-#[derive(Message, Clone, Debug)]
+#[derive(Message, Clone, Debug, PartialEq, Eq)]
 #[rtype(result = "()")]
 pub struct BeginRun {
     pub run: RunId,
@@ -24,7 +24,8 @@ pub struct BeginRun {
     pub at: Timestamp,
 }
 
-/// Bytes of a run, in order. A run that was about to be finished for a lost connection goes on.
+/// Bytes of a run, in order. A run that was about to be finished for a lost connection goes on. For a run that is
+/// finished or not known they are refused: the `ack` stays unanswered.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct AppendAudio {
@@ -53,12 +54,33 @@ pub struct AudioJournaled {
     pub ticket: u64,
 }
 
-/// Finish a run unless it goes on within `grace`.
+/// Finish a run after `grace`.
 #[derive(Message, Debug, Clone)]
 #[rtype(result = "()")]
 pub struct FinishRun {
     pub run: RunId,
+    /// Chunks that arrive within it still belong to the run.
     pub grace: Duration,
+    pub reason: FinishReason,
+}
+
+/// Why a run is finished, and so whether a late chunk puts it off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FinishReason {
+    /// `recording:end`, or another run began: late chunks are taken, and the run ends all the same.
+    Ended,
+    /// The client may come back: a chunk within the grace means that it did, and the run goes on.
+    ConnectionLost,
+}
+
+impl FinishReason {
+    #[must_use]
+    pub const fn is_final(self) -> bool {
+        match self {
+            Self::Ended => true,
+            Self::ConnectionLost => false,
+        }
+    }
 }
 
 /// A run of a session is stored: its object verified, its row committed.
@@ -70,7 +92,28 @@ pub struct AudioStored {
     pub user: UserId,
 }
 
-/// Finish what can be finished within `deadline`; the rest waits in the journal.
+/// The runs of a stream that are not stored yet. Ask every actor of the pool: runs are spread by their own ids.
+#[derive(Message, Debug, Clone, Copy)]
+#[rtype(result = "Vec<UnstoredRun>")]
+pub struct LookupStreamAudio {
+    pub stream: StreamId,
+}
+
+/// A run that this node holds, as after a restart: a client that resumes the stream goes on behind it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnstoredRun {
+    pub run: RunId,
+    pub session: SessionId,
+    pub user: UserId,
+    /// Where in the stream's audio bytes the run begins.
+    pub stream_offset: u64,
+    /// Bytes taken so far.
+    pub len: u64,
+    /// More may be appended.
+    pub open: bool,
+}
+
+/// Finish what can be finished within `deadline`; the rest waits in the journal. Answered when the actor has stopped.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct Drain {

@@ -29,9 +29,9 @@ use s3s_fs::FileSystem;
 use shopaloud::objects::{MIN_PART_SIZE_BYTES, ObjectKey, S3Options, S3Timeouts, SecretKey};
 use tokio::sync::oneshot;
 
-const BUCKET: &str = "recordings";
-const ACCESS_KEY: &str = "test-access";
-const SECRET_KEY: &str = "test-secret";
+pub(crate) const BUCKET: &str = "recordings";
+pub(crate) const ACCESS_KEY: &str = "test-access";
+pub(crate) const SECRET_KEY: &str = "test-secret";
 
 /// A server with one bucket. Its folder goes with it.
 pub(crate) struct TestS3 {
@@ -84,9 +84,13 @@ impl TestS3 {
         self.running = Some(serve(TcpListener::bind(self.address).unwrap(), self.service.clone()));
     }
 
+    pub(crate) fn endpoint(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
     pub(crate) fn options(&self) -> S3Options {
         S3Options {
-            endpoint: Some(format!("http://{}", self.address)),
+            endpoint: Some(self.endpoint()),
             region: "us-east-1".into(),
             bucket: BUCKET.into(),
             access_key: Some(ACCESS_KEY.into()),

@@ -13,7 +13,10 @@ use std::{
 
 use serde_json::Value;
 
-use super::{postgres::TestPostgres, s3::TestS3};
+use super::{
+    postgres::TestPostgres,
+    s3::{ACCESS_KEY, BUCKET, SECRET_KEY, TestS3},
+};
 
 /// Longest wait for anything that should happen soon. Far above what a busy machine needs; never reached in a test
 /// that passes.
@@ -77,13 +80,12 @@ impl TestServer {
             .env("RUST_LOG", std::env::var("SHOPALOUD_TEST_LOG").unwrap_or_else(|_| "warn".into()))
             .env("PATH", std::env::var_os("PATH").unwrap_or_default());
         if let Backend::Production { database_url, s3 } = &self.backend {
-            let options = s3.lock().unwrap().options();
             command
                 .env("DATABASE_URL", database_url)
-                .env("S3_ENDPOINT", options.endpoint.unwrap())
-                .env("S3_BUCKET", options.bucket)
-                .env("S3_ACCESS_KEY", options.access_key.unwrap())
-                .env("S3_SECRET_KEY", options.secret_key.unwrap().reveal());
+                .env("S3_ENDPOINT", s3.lock().unwrap().endpoint())
+                .env("S3_BUCKET", BUCKET)
+                .env("S3_ACCESS_KEY", ACCESS_KEY)
+                .env("S3_SECRET_KEY", SECRET_KEY);
         }
         command
     }

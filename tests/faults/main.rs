@@ -1,0 +1,9 @@
+//! What is away, killed or broken in the middle of things, and comes back.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
+
+#[expect(dead_code, reason = "each kind of tests uses a part of it")]
+#[path = "../support/mod.rs"]
+mod support;
+mod upload_node;
+mod uploads;

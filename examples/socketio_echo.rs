@@ -11,6 +11,8 @@ async fn main() -> std::io::Result<()> {
     let server = echo::EchoServer::start(&address, &echo::options())?;
     println!("listening on {}", server.address);
     tokio::signal::ctrl_c().await?;
+    let (engine, socketio) = (server.engine.sessions(), server.socketio.sessions());
+    println!("stopping with {engine} + {socketio} sessions, {} bytes in use", server.budget.used_bytes());
     server.stop().await;
     Ok(())
 }

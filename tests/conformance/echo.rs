@@ -30,7 +30,7 @@ use shopaloud::{
     },
 };
 
-pub const MAX_MESSAGE_BYTES: usize = 1_000_000;
+pub(crate) const MAX_MESSAGE_BYTES: usize = 1_000_000;
 
 /// How long a client may take to connect to a namespace. The suites wait more than a second before some.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -39,7 +39,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const AUTH_DELAY: Duration = Duration::from_millis(5);
 
 /// The suites' settings.
-pub fn options() -> EngineOptions {
+pub(crate) fn options() -> EngineOptions {
     EngineOptions {
         ping_interval: Duration::from_millis(300),
         ping_timeout: Duration::from_millis(200),
@@ -54,17 +54,17 @@ pub fn options() -> EngineOptions {
 }
 
 /// A running echo server.
-pub struct EchoServer {
-    pub address: SocketAddr,
-    pub engine: Arc<EngineDoor>,
-    pub socketio: Arc<EngineDoor>,
-    pub budget: Budget,
+pub(crate) struct EchoServer {
+    pub(crate) address: SocketAddr,
+    pub(crate) engine: Arc<EngineDoor>,
+    pub(crate) socketio: Arc<EngineDoor>,
+    pub(crate) budget: Budget,
     handle: ServerHandle,
 }
 
 impl EchoServer {
     /// Starts on `address` with two workers: with one, no race between workers would ever show.
-    pub fn start(address: &str, options: &EngineOptions) -> std::io::Result<Self> {
+    pub(crate) fn start(address: &str, options: &EngineOptions) -> std::io::Result<Self> {
         let budget = Budget::new(64 * 1024 * 1024, 16 * 1024 * 1024);
         let engine = EngineDoor::new(options.clone(), budget.clone(), RawEcho);
         let socketio = EngineDoor::new(options.clone(), budget.clone(), SocketIoEcho);
@@ -86,7 +86,7 @@ impl EchoServer {
         Ok(Self { address, engine, socketio, budget, handle })
     }
 
-    pub async fn stop(self) {
+    pub(crate) async fn stop(self) {
         self.handle.stop(false).await;
     }
 }
@@ -170,8 +170,10 @@ impl SocketIoEchoActor {
                 })?;
                 let emitted = packet::event(&namespace, "auth", &auth);
                 ctx.run_later(AUTH_DELAY, move |actor, _| {
-                    // A client that does not read meets its end with the next answer.
-                    emitted.into_iter().for_each(|frame| drop(actor.connection.send(frame)));
+                    for frame in emitted {
+                        // A client that does not read meets its end with the next answer.
+                        let _ = actor.connection.send(frame);
+                    }
                 });
                 packet::connected(&namespace, Sid::new())
             }

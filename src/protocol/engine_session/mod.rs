@@ -31,6 +31,8 @@ const UPGRADE_HOLD: Duration = Duration::from_millis(50);
 const RELEASE_LINGER: Duration = Duration::from_millis(250);
 /// How long what was sent last, and the close, wait for a poll: a polling client is back within a round trip.
 const DRAIN_LINGER: Duration = Duration::from_secs(5);
+/// Packets in one answer to a poll. `python-engineio` gives a connection up that brings it more in one payload.
+const MAX_PACKETS_PER_ANSWER: usize = 16;
 /// How long the application may take to tell a client what it did wrong.
 const VIOLATION_GRACE: Duration = Duration::from_secs(1);
 
@@ -98,6 +100,8 @@ pub struct EngineSession {
     /// What waits for a poll.
     outbox: VecDeque<Packet>,
     heartbeat: Heartbeat,
+    /// The heartbeat was lost: nothing is kept for a client that is not there.
+    is_silent: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -159,6 +163,7 @@ impl EngineSession {
             is_posting: false,
             outbox: VecDeque::new(),
             heartbeat: Heartbeat::PingAt(now + timing.ping_interval),
+            is_silent: false,
         }
     }
 
@@ -216,8 +221,11 @@ impl EngineSession {
                 self.finish(&mut effects);
             }
             // Who broke a rule and was told nothing by the application learns it from being unknown.
-            (_, None) if !was_open && self.outbox.is_empty() => self.finish(&mut effects),
-            (_, None) => self.phase = Phase::Draining { until: now + DRAIN_LINGER },
+            (_, None) if self.is_silent || (!was_open && self.outbox.is_empty()) => self.finish(&mut effects),
+            (_, None) => {
+                self.outbox.push_back(Packet::Close);
+                self.phase = Phase::Draining { until: now + DRAIN_LINGER };
+            }
         }
         effects
     }
@@ -306,6 +314,7 @@ impl EngineSession {
                 self.heartbeat = Heartbeat::PongBy(now + self.timing.ping_timeout);
             } else {
                 self.violate(now, ProtocolError::new(ErrorCode::HeartbeatLost, "no pong in time"), effects);
+                self.is_silent = true;
             }
         }
     }
@@ -356,10 +365,20 @@ impl EngineSession {
             effects.push(Effect::SendWebSocket(packet));
             return;
         }
-        self.outbox.push_back(packet);
-        if let Some(poll) = self.poll.take() {
-            effects.push(Effect::AnswerPoll { poll: poll.id, packets: self.outbox.drain(..).collect() });
+        if packet == Packet::Ping {
+            // A client gives up when no ping comes in time; it must not stand behind all that waits.
+            self.outbox.push_front(packet);
+        } else {
+            self.outbox.push_back(packet);
         }
+        if let Some(poll) = self.poll.take() {
+            effects.push(Effect::AnswerPoll { poll: poll.id, packets: self.take_outbox() });
+        }
+    }
+
+    fn take_outbox(&mut self) -> Vec<Packet> {
+        let count = self.outbox.len().min(MAX_PACKETS_PER_ANSWER);
+        self.outbox.drain(..count).collect()
     }
 
     fn finish(&mut self, effects: &mut Vec<Effect>) {

@@ -18,9 +18,10 @@ impl EngineSession {
                 self.finish(&mut effects);
             }
             Phase::Draining { .. } => {
-                self.outbox.push_back(Packet::Close);
-                effects.push(Effect::AnswerPoll { poll, packets: self.outbox.drain(..).collect() });
-                self.finish(&mut effects);
+                effects.push(Effect::AnswerPoll { poll, packets: self.take_outbox() });
+                if self.outbox.is_empty() {
+                    self.finish(&mut effects);
+                }
             }
             Phase::Open | Phase::Violated { .. } => self.poll_while_open(now, poll, &mut effects),
         }
@@ -43,7 +44,7 @@ impl EngineSession {
                 release_at: is_answered.then(|| now + UPGRADE_HOLD),
             });
         } else {
-            effects.push(Effect::AnswerPoll { poll, packets: self.outbox.drain(..).collect() });
+            effects.push(Effect::AnswerPoll { poll, packets: self.take_outbox() });
         }
     }
 

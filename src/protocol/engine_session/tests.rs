@@ -116,6 +116,18 @@ fn what_is_sent_waits_for_a_poll_and_a_poll_waits_for_what_is_sent() {
 }
 
 #[test]
+fn a_poll_brings_no_more_than_a_client_takes() {
+    let mut bench = Bench::polling();
+    let texts: Vec<String> = (0..40).map(|number| number.to_string()).collect();
+    texts.iter().for_each(|text| assert_eq!(bench.send(text), []));
+    bench.close();
+    let packets: Vec<Packet> = texts.iter().map(|text| message(text)).chain([Packet::Close]).collect();
+    assert_eq!(bench.poll(1), [answer(1, &packets[..16])]);
+    assert_eq!(bench.poll(2), [answer(2, &packets[16..32])]);
+    assert_eq!(bench.poll(3), [answer(3, &packets[32..]), Effect::Finished]);
+}
+
+#[test]
 fn a_post_delivers_its_messages_in_order() {
     let mut bench = Bench::polling();
     let effects = bench.post(&[message("a"), Packet::Pong, message("b")]);
@@ -262,6 +274,14 @@ fn the_heartbeat_pings_and_wants_a_pong() {
 }
 
 #[test]
+fn a_ping_overtakes_what_waits() {
+    let mut bench = Bench::polling();
+    bench.send("a");
+    bench.at(300).tick();
+    assert_eq!(bench.poll(1), [answer(1, &[Packet::Ping, message("a")])]);
+}
+
+#[test]
 fn heartbeat_deadlines_hold_also_when_no_timer_ran() {
     let mut bench = Bench::polling();
     let effects = bench.at(500).poll(1);
@@ -277,6 +297,15 @@ fn a_poll_after_the_heartbeat_was_lost_is_refused() {
     bench.at(500).tick();
     assert_eq!(bench.poll(1), []);
     assert_eq!(bench.close(), [refuse(1, Refusal::UnknownSession), Effect::Finished]);
+}
+
+#[test]
+fn nothing_is_kept_for_a_client_whose_heartbeat_was_lost() {
+    let mut bench = Bench::polling();
+    bench.send("a");
+    bench.at(500).tick();
+    bench.send("error");
+    assert_eq!(bench.close(), [Effect::Finished]);
 }
 
 #[test]

@@ -12,11 +12,13 @@ use std::{
 };
 
 use actix::prelude::*;
-use tokio::sync::oneshot;
 
 use super::{
     super::{ConnectionHandle, ConnectionLost, FrameIn, FrameOut, LostCause, Pulse, SessionHandle},
-    messages::{AttachWebSocket, BeginPost, EndPost, OpenWebSocket, Poll, PollAborted, PostAborted, WebSocketFailed},
+    messages::{
+        AttachWebSocket, BeginPost, EndPost, OpenWebSocket, Poll, PollAborted, PollAnswer, PostAborted, PostAnswer,
+        WebSocketFailed,
+    },
     registry::{Entry, Registered},
 };
 use crate::{
@@ -39,9 +41,9 @@ pub(super) struct EngineActor {
     /// Told to the session already.
     is_over: bool,
     /// One waits; for a moment there are two, until the second is refused.
-    polls: Vec<(PollId, oneshot::Sender<Result<Vec<Packet>, Refusal>>)>,
+    polls: Vec<(PollId, PollAnswer)>,
     /// Requests that are refused once the application has told the client why.
-    refused_posts: Vec<oneshot::Sender<Result<(), Refusal>>>,
+    refused_posts: Vec<PostAnswer>,
     /// Of the session, what waits for a poll.
     queued_bytes: Arc<AtomicUsize>,
     websocket: WebSocket,
@@ -107,7 +109,9 @@ impl EngineActor {
     fn run_one(&mut self, effect: Effect, permit: &mut Permit, ctx: &mut Context<Self>) -> Vec<Effect> {
         match effect {
             Effect::AnswerPoll { poll, packets } => {
-                packets.iter().for_each(|packet| self.taken(packet));
+                for packet in &packets {
+                    self.taken(packet);
+                }
                 let answer = self.take_poll(poll);
                 if answer.is_some_and(|answer| answer.send(Ok(packets)).is_err()) {
                     return self.engine.answer_lost(Instant::now());
@@ -156,7 +160,7 @@ impl EngineActor {
         self.engine.broken(Instant::now(), slow)
     }
 
-    fn take_poll(&mut self, poll: PollId) -> Option<oneshot::Sender<Result<Vec<Packet>, Refusal>>> {
+    fn take_poll(&mut self, poll: PollId) -> Option<PollAnswer> {
         let at = self.polls.iter().position(|(id, _)| *id == poll)?;
         Some(self.polls.swap_remove(at).1)
     }

@@ -14,12 +14,15 @@ use crate::{
     runtime::Permit,
 };
 
+pub(super) type PollAnswer = oneshot::Sender<Result<Vec<Packet>, Refusal>>;
+pub(super) type PostAnswer = oneshot::Sender<Result<(), Refusal>>;
+
 /// A GET came.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(super) struct Poll {
     pub(super) poll: PollId,
-    pub(super) answer: oneshot::Sender<Result<Vec<Packet>, Refusal>>,
+    pub(super) answer: PollAnswer,
 }
 
 /// The client gave up a GET.
@@ -33,7 +36,7 @@ pub(super) struct PollAborted {
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(super) struct BeginPost {
-    pub(super) answer: oneshot::Sender<Result<(), Refusal>>,
+    pub(super) answer: PostAnswer,
 }
 
 /// What the POST's body said, as far as it could be read. A broken body is answered when the application has spoken,
@@ -44,7 +47,7 @@ pub(super) struct EndPost {
     pub(super) packets: Vec<Packet>,
     pub(super) broken: Option<ProtocolError>,
     pub(super) permit: Permit,
-    pub(super) answer: oneshot::Sender<Result<(), Refusal>>,
+    pub(super) answer: PostAnswer,
 }
 
 /// The client gave up a POST.

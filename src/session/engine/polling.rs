@@ -108,21 +108,17 @@ pub(super) async fn post(visit: Visit, entry: Entry) -> Result<HttpResponse, Pro
     guard.is_armed = false;
     let sent = guard.actor.try_send(EndPost { packets, broken, permit, answer });
     let answered = if sent.is_ok() { answered.await.ok() } else { None };
-    match code {
-        Some(code) => {
-            discard(&mut payload).await;
-            Err(match code {
-                ErrorCode::TooLarge => Problem::BodyTooLarge,
-                ErrorCode::TooSlow => Problem::BodyTooSlow,
-                _ => Problem::BadRequest,
-            })
-        }
-        None => {
-            answered.ok_or(Problem::UnknownSession)??;
-            // As the reference server says it, so that no browser offers it as a file.
-            Ok(Visit::ok(&origin).insert_header((header::CONTENT_TYPE, "text/html")).body("ok"))
-        }
+    if let Some(code) = code {
+        discard(&mut payload).await;
+        return Err(match code {
+            ErrorCode::TooLarge => Problem::BodyTooLarge,
+            ErrorCode::TooSlow => Problem::BodyTooSlow,
+            _ => Problem::BadRequest,
+        });
     }
+    answered.ok_or(Problem::UnknownSession)??;
+    // As the reference server says it, so that no browser offers it as a file.
+    Ok(Visit::ok(&origin).insert_header((header::CONTENT_TYPE, "text/html")).body("ok"))
 }
 
 /// Tells of a POST that its client gave up, unless its body was read.

@@ -59,7 +59,8 @@ pub(super) async fn take_over(visit: Visit, entry: Entry) -> Result<HttpResponse
     let (answer, answered) = tokio::sync::oneshot::channel();
     entry.actor.try_send(OpenWebSocket { answer }).map_err(|_| Problem::UnknownSession)?;
     if !answered.await.map_err(|_| Problem::UnknownSession)? {
-        return websocket::upgrade(&request, payload, options, Refused::start_for).map_err(|_| Problem::BadRequest);
+        return websocket::upgrade(&request, payload, options, |connection| Refused::start_for(&connection))
+            .map_err(|_| Problem::BadRequest);
     }
     let (actor, pulse) = (entry.actor.clone(), options.pulse.clone());
     let start = move |connection: ConnectionHandle| {
@@ -98,7 +99,7 @@ fn is_upgrade(request: &actix_web::HttpRequest) -> bool {
 struct Refused;
 
 impl Refused {
-    fn start_for(connection: ConnectionHandle) -> SessionHandle {
+    fn start_for(connection: &ConnectionHandle) -> SessionHandle {
         connection.close(CloseCode::NORMAL, "the session has a websocket");
         let address = Self.start();
         SessionHandle { frames: address.clone().recipient(), lost: address.recipient() }

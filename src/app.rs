@@ -30,6 +30,7 @@ use crate::{
     runtime::{ActorPool, Backoff, Budget, Exhausted},
     session::{
         DeliveryActor, HousekeeperActor, Registry, SessionDeps, SessionLimits, SessionNews, SessionSettings,
+        engine::{AllowedOrigins, EngineDoor, EngineOptions},
         websocket::Heartbeat,
     },
     store::Store,
@@ -187,7 +188,7 @@ impl Node {
         // Whoever started this may not read what it says.
         let _ = writeln!(
             std::io::stdout(),
-            "ShopAloud {} listens on http://{address}\n  events  {database}\n  audio   {audio}\n  record  ws://{address}/ws\n  \
+            "ShopAloud {} listens on http://{address}\n  events  {database}\n  audio   {audio}\n  record  ws://{address}/ws, or a socket.io-client at http://{address}\n  \
              look    curl http://{address}/sessions",
             env!("CARGO_PKG_VERSION"),
         );
@@ -348,10 +349,11 @@ fn serve(
         },
         public_url: server.public_url.clone(),
     };
+    let socketio = EngineDoor::new(engine_options(config), doors.budget.clone(), doors.clone());
     let user_timeout = server.tcp_user_timeout;
     let http_server = HttpServer::new(move || {
         App::new()
-            .configure(|cfg| http::configure_doors(cfg, doors.clone()))
+            .configure(|cfg| http::configure_doors(cfg, doors.clone(), &socketio))
             .configure(|cfg| http::configure(cfg, state.clone()))
     })
     .workers(worker_count(server.workers))
@@ -375,6 +377,22 @@ fn serve(
     .with_context(|| format!("listen on {}:{}", server.host, server.port))?;
     let addresses = http_server.addrs();
     Ok((http_server.run(), addresses))
+}
+
+fn engine_options(config: &Config) -> EngineOptions {
+    let server = &config.server;
+    EngineOptions {
+        ping_interval: server.heartbeat_interval,
+        ping_timeout: server.heartbeat_timeout,
+        upgrade_timeout: server.handshake_timeout,
+        // A client that polls joins what waits into one body: as large as a message may be.
+        max_payload_bytes: server.max_message_bytes as usize,
+        max_message_bytes: server.max_message_bytes as usize,
+        message_timeout: server.message_timeout,
+        outbound_bytes: config.memory.outbound_bytes,
+        max_sessions: server.max_connections,
+        origins: AllowedOrigins::new(&server.origins),
+    }
 }
 
 /// 0: one for each core.

@@ -4,9 +4,12 @@
 //! Promises: a [`ClientMessage`] is valid in every field; a codec never panics and holds no more than one message.
 //! Refuses: clocks, sockets, and any knowledge of sessions.
 
+pub mod engine_session;
+pub mod engineio;
 mod error;
 mod message;
 pub mod plain;
+pub mod socketio;
 pub mod websocket;
 
 use bytes::Bytes;

@@ -107,7 +107,7 @@ fn decode_text(text: &ByteString) -> Result<ClientMessage, ProtocolError> {
     }
 }
 
-fn decode_hello(data: Option<&RawValue>) -> Result<Hello, ProtocolError> {
+pub(super) fn decode_hello(data: Option<&RawValue>) -> Result<Hello, ProtocolError> {
     let data = data.map_or("{}", RawValue::get);
     let data: HelloData<'_> = serde_json::from_str(data).map_err(json_error)?;
     Ok(Hello {
@@ -123,7 +123,7 @@ fn decode_hello(data: Option<&RawValue>) -> Result<Hello, ProtocolError> {
 ///
 /// # Errors
 /// [`ErrorCode::BadMessage`] when it is longer than 8 KiB or has a NUL in it.
-fn parse_page(page: &str) -> Result<String, ProtocolError> {
+pub(super) fn parse_page(page: &str) -> Result<String, ProtocolError> {
     if page.len() > MAX_PAGE_BYTES || page.contains('\0') {
         return Err(ProtocolError::bad_message("page is no address of at most 8192 bytes"));
     }
@@ -132,14 +132,14 @@ fn parse_page(page: &str) -> Result<String, ProtocolError> {
 
 /// # Errors
 /// [`ErrorCode::BadMessage`] outside the years 1 to 9999.
-fn parse_time(unix_ms: f64) -> Result<Timestamp, ProtocolError> {
+pub(super) fn parse_time(unix_ms: f64) -> Result<Timestamp, ProtocolError> {
     #[expect(clippy::cast_possible_truncation, reason = "saturates, and a saturated time is out of range")]
     let whole_ms = unix_ms.floor() as i64;
     Timestamp::from_unix_ms(whole_ms)
         .ok_or_else(|| ProtocolError::bad_message("at is no time in milliseconds since 1970"))
 }
 
-fn json_error(error: serde_json::Error) -> ProtocolError {
+pub(super) fn json_error(error: serde_json::Error) -> ProtocolError {
     if error.is_data() {
         ProtocolError::bad_message(error)
     } else {

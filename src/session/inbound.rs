@@ -5,8 +5,10 @@
 //! over unread bytes would reset the connection and lose the error on its way to the client.
 
 use std::{
-    cell::Cell,
-    rc::Rc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -26,26 +28,54 @@ use crate::{
 /// How long bytes after a violation are thrown away before the connection is cut.
 const DISCARD_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Signs of life of a connection, seen by its heartbeat.
+/// Signs of life of a connection, for whoever keeps its heartbeat; clones share them, also between threads.
 #[derive(Clone)]
-pub(super) struct Pulse {
-    last_sign: Rc<Cell<Instant>>,
+pub struct Pulse {
+    signs: Arc<Signs>,
+}
+
+struct Signs {
+    origin: Instant,
+    /// Since `origin`.
+    last_sign_ms: AtomicU64,
     /// This side is not reading, so the client's silence says nothing.
-    is_waiting_for_room: Rc<Cell<bool>>,
+    is_waiting_for_room: AtomicBool,
 }
 
 impl Pulse {
-    pub(super) fn new() -> Self {
-        Self { last_sign: Rc::new(Cell::new(Instant::now())), is_waiting_for_room: Rc::default() }
+    #[must_use]
+    pub fn new() -> Self {
+        let signs = Signs {
+            origin: Instant::now(),
+            last_sign_ms: AtomicU64::new(0),
+            is_waiting_for_room: AtomicBool::new(false),
+        };
+        Self { signs: Arc::new(signs) }
     }
 
     fn beat(&self) {
-        self.last_sign.set(Instant::now());
+        let since_origin = u64::try_from(self.signs.origin.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.signs.last_sign_ms.store(since_origin, Ordering::Relaxed);
+    }
+
+    fn set_waiting_for_room(&self, is_waiting: bool) {
+        self.signs.is_waiting_for_room.store(is_waiting, Ordering::Relaxed);
     }
 
     /// How long nothing was heard although this side listened.
-    pub(super) fn silence(&self) -> Duration {
-        if self.is_waiting_for_room.get() { Duration::ZERO } else { self.last_sign.get().elapsed() }
+    #[must_use]
+    pub fn silence(&self) -> Duration {
+        if self.signs.is_waiting_for_room.load(Ordering::Relaxed) {
+            return Duration::ZERO;
+        }
+        let last_sign = Duration::from_millis(self.signs.last_sign_ms.load(Ordering::Relaxed));
+        self.signs.origin.elapsed().saturating_sub(last_sign)
+    }
+}
+
+impl Default for Pulse {
+    fn default() -> Self {
+        Self::new()
     }
 }
 
@@ -124,7 +154,7 @@ impl<P: Stream<Item = Result<Bytes, PayloadError>> + Unpin> Reader<P> {
     }
 
     async fn make_room(&mut self, bytes: usize) -> Result<(), ProtocolError> {
-        self.pulse.is_waiting_for_room.set(true);
+        self.pulse.set_waiting_for_room(true);
         let room = if self.permit.bytes() == 0 {
             // A message of which nothing is held yet may wait as long as it takes: the sender is slowed, not at fault.
             self.permit = self.limits.budget.take(bytes).await;
@@ -138,7 +168,7 @@ impl<P: Stream<Item = Result<Bytes, PayloadError>> + Unpin> Reader<P> {
             let deadline = self.deadline();
             timeout_at(deadline.into(), self.limits.budget.grow(&mut self.permit, bytes)).await
         };
-        self.pulse.is_waiting_for_room.set(false);
+        self.pulse.set_waiting_for_room(false);
         self.pulse.beat();
         room.map_err(|_| too_slow())
     }

@@ -8,6 +8,7 @@ mod actor;
 mod audio;
 mod delivery;
 mod effect;
+pub mod engine;
 mod housekeeper;
 mod inbound;
 mod live;
@@ -21,6 +22,7 @@ pub mod websocket;
 pub use actor::{SessionActor, SessionDeps};
 pub use delivery::{DeliveryActor, SessionOver};
 pub use housekeeper::HousekeeperActor;
+pub use inbound::Pulse;
 pub use messages::{
     AudioUrl, ConnectionHandle, ConnectionLost, FrameIn, FrameOut, LostCause, OutboundFull, SessionHandle, SessionNews,
 };

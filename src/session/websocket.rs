@@ -42,6 +42,8 @@ pub struct WebsocketOptions {
     /// Bytes that may wait for a client that does not read.
     pub outbound_bytes: usize,
     pub budget: ConnectionBudget,
+    /// Made for this websocket; whoever keeps a heartbeat above it may keep a clone.
+    pub pulse: Pulse,
 }
 
 /// Pings of the websocket protocol; protocols with a heartbeat of their own go without.
@@ -63,7 +65,6 @@ pub fn upgrade(
     session: impl FnOnce(ConnectionHandle) -> SessionHandle + 'static,
 ) -> Result<HttpResponse, Error> {
     let actor = ConnectionActor {
-        pulse: Pulse::new(),
         queued_bytes: Arc::default(),
         start: Some((payload, Box::new(session))),
         session: None,
@@ -76,7 +77,6 @@ pub fn upgrade(
 type SessionFactory = Box<dyn FnOnce(ConnectionHandle) -> SessionHandle>;
 
 struct ConnectionActor {
-    pulse: Pulse,
     queued_bytes: Arc<AtomicUsize>,
     start: Option<(web::Payload, SessionFactory)>,
     /// Taken when the session is told of the end.
@@ -101,7 +101,7 @@ impl ConnectionActor {
     }
 
     fn beat(&mut self, heartbeat: Heartbeat, ctx: &mut WebsocketContext<Self>) {
-        if self.pulse.silence() > heartbeat.interval + heartbeat.timeout {
+        if self.options.pulse.silence() > heartbeat.interval + heartbeat.timeout {
             self.violated(ProtocolError::new(ErrorCode::HeartbeatLost, "no answer to the heartbeat"), ctx);
         } else {
             ctx.ping(b"");
@@ -122,7 +122,7 @@ impl Actor for ConnectionActor {
             message_timeout: self.options.message_timeout,
             budget: self.options.budget.clone(),
         };
-        ctx.add_stream(inbound::messages(payload, limits, self.pulse.clone()).boxed_local());
+        ctx.add_stream(inbound::messages(payload, limits, self.options.pulse.clone()).boxed_local());
         if let Some(heartbeat) = self.options.heartbeat {
             ctx.run_interval(heartbeat.interval, move |actor, ctx| actor.beat(heartbeat, ctx));
         }

@@ -11,5 +11,6 @@
 
 pub(crate) mod client;
 pub(crate) mod postgres;
+pub(crate) mod proxy;
 pub(crate) mod s3;
 pub(crate) mod server;

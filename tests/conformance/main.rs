@@ -1,0 +1,14 @@
+//! The Socket.IO door against its protocols' rules and against real clients.
+//!
+//! `engineio` and `socketio` check the two protocol documents rule by rule with raw requests and frames; `limits` what
+//! this server adds to them; `clients` runs `socket.io-client` and `python-socketio` from outside. All speak to the
+//! echo application, on two workers and a port of its own.
+
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "that is how a test fails")]
+
+mod clients;
+mod echo;
+mod engineio;
+mod limits;
+mod raw;
+mod socketio;

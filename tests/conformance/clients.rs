@@ -39,15 +39,15 @@ fn installed(name: &str, inputs: &[PathBuf], install: impl FnOnce(&Path)) -> Pat
     folder
 }
 
-fn run(command: &mut Command) -> Output {
+pub(crate) fn run(command: &mut Command) -> Output {
     let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     assert!(output.status.success(), "{command:?}\n{}{}", text(&output.stdout), text(&output.stderr));
     output
 }
 
-fn javascript() -> PathBuf {
-    let sources = ["js/package.json", "js/package-lock.json", "js/client.mjs"].map(here);
+pub(crate) fn javascript() -> PathBuf {
+    let sources = ["js/package.json", "js/package-lock.json", "js/client.mjs", "js/widget.mjs"].map(here);
     installed("javascript", &sources, |folder| {
         for source in &sources {
             fs::copy(source, folder.join(source.file_name().unwrap())).unwrap();

@@ -47,7 +47,16 @@ pub(crate) fn run(command: &mut Command) -> Output {
 }
 
 pub(crate) fn javascript() -> PathBuf {
-    let sources = ["js/package.json", "js/package-lock.json", "js/client.mjs", "js/widget.mjs"].map(here);
+    let sources = [
+        "js/package.json",
+        "js/package-lock.json",
+        "js/client.mjs",
+        "js/widget.mjs",
+        "js/page.html",
+        "js/page.js",
+        "js/browser.mjs",
+    ]
+    .map(here);
     installed("javascript", &sources, |folder| {
         for source in &sources {
             fs::copy(source, folder.join(source.file_name().unwrap())).unwrap();

@@ -1,7 +1,8 @@
 //! The database: one trait, two backends.
 //!
 //! Owns: SQL, migrations and the shapes of rows. Nobody else knows sqlx.
-//! Promises: [`StoreWriter::write`] is atomic and idempotent; both backends pass the same contract suite.
+//! Promises: [`StoreWriter::write`] is atomic and idempotent; both backends pass the same contract suite. An error is
+//! [`StoreErrorKind::Permanent`] only when the data itself is to blame.
 //! Refuses: to retry (its callers know what is at stake) and to parse what it stores.
 
 mod batch;
@@ -120,6 +121,10 @@ pub trait StoreWriter: Send {
     /// Writes all records or none, in one transaction. Records already stored are skipped and counted.
     /// `node` owns the presence records. Records may come in any number and mixture; for the same key the last
     /// one counts (presence, touch), for streams, sessions, events and parts the first.
+    ///
+    /// Any record may come again, also after later ones: news of a user never overwrite newer ones, a touch counts
+    /// only when it is later than the last sign of life, an expiry only when it is not earlier. A touch or an end of
+    /// a session that is not stored yet is lost, so the records of one session should not overtake its opening.
     async fn write(&mut self, node: NodeId, records: &[Record]) -> Result<WriteOutcome, StoreError>;
 }
 

@@ -102,7 +102,7 @@ fn finish(shared: &Shared, mut group: Vec<Chunk>, end: u64) -> Vec<Box<dyn FnOnc
 
 #[cfg(test)]
 mod tests {
-    use std::{path::Path, sync::mpsc};
+    use std::{fs::File, path::Path, sync::mpsc};
 
     use super::*;
     use crate::{

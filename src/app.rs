@@ -4,6 +4,7 @@
 //! be written and a pool that keeps dying end the process with an error, in order where order is still possible.
 
 use std::{
+    io::Write as _,
     net::SocketAddr,
     path::Path,
     sync::Arc,
@@ -29,6 +30,7 @@ use crate::{
     runtime::{ActorPool, Backoff, Budget, Exhausted},
     session::{
         DeliveryActor, HousekeeperActor, Registry, SessionDeps, SessionLimits, SessionNews, SessionSettings,
+        engine::{AllowedOrigins, EngineDoor, EngineOptions},
         websocket::Heartbeat,
     },
     store::Store,
@@ -108,10 +110,8 @@ impl Node {
 
         let persist_stats = Arc::new(PersistStats::default());
         let persist = start_persist(config, node_id, &store, &journal, &persist_stats, exhausted(&report_failure));
-        let limits = SessionLimits {
-            idle_timeout: config.session.idle_timeout,
-            max_duration: config.session.max_duration,
-        };
+        let limits =
+            SessionLimits { idle_timeout: config.session.idle_timeout, max_duration: config.session.max_duration };
         let registry = Arc::new(Registry::new(limits));
         let delivery = DeliveryActor {
             store: Arc::clone(&store),
@@ -121,7 +121,8 @@ impl Node {
         }
         .start();
         let upload_stats = Arc::new(UploadStats::default());
-        let upload = start_upload(config, &objects, &journal, &persist, &delivery, &upload_stats, exhausted(&report_failure))?;
+        let upload =
+            start_upload(config, &objects, &journal, &persist, &delivery, &upload_stats, exhausted(&report_failure))?;
 
         // An idle session is told of often enough that nobody takes it for dead.
         let touch_interval = (config.session.idle_timeout / 4).min(Duration::from_secs(30));
@@ -184,11 +185,13 @@ impl Node {
             crate::config::AudioStore::Folder => backends::audio_folder(config).display().to_string(),
             crate::config::AudioStore::S3(s3) => s3.describe(),
         };
-        println!("ShopAloud {} listens on http://{address}", env!("CARGO_PKG_VERSION"));
-        println!("  events  {database}");
-        println!("  audio   {audio}");
-        println!("  record  ws://{address}/ws");
-        println!("  look    curl http://{address}/sessions");
+        // Whoever started this may not read what it says.
+        let _ = writeln!(
+            std::io::stdout(),
+            "ShopAloud {} listens on http://{address}\n  events  {database}\n  audio   {audio}\n  record  ws://{address}/ws, or a socket.io-client at http://{address}\n  \
+             look    curl http://{address}/sessions",
+            env!("CARGO_PKG_VERSION"),
+        );
     }
 
     /// Takes the node apart in the order of the data: nobody new, goodbyes, HTTP, audio, records, journal, pools.
@@ -346,10 +349,11 @@ fn serve(
         },
         public_url: server.public_url.clone(),
     };
+    let socketio = EngineDoor::new(engine_options(config), doors.budget.clone(), doors.clone());
     let user_timeout = server.tcp_user_timeout;
     let http_server = HttpServer::new(move || {
         App::new()
-            .configure(|cfg| http::configure_doors(cfg, doors.clone()))
+            .configure(|cfg| http::configure_doors(cfg, doors.clone(), &socketio))
             .configure(|cfg| http::configure(cfg, state.clone()))
     })
     .workers(worker_count(server.workers))
@@ -373,6 +377,22 @@ fn serve(
     .with_context(|| format!("listen on {}:{}", server.host, server.port))?;
     let addresses = http_server.addrs();
     Ok((http_server.run(), addresses))
+}
+
+fn engine_options(config: &Config) -> EngineOptions {
+    let server = &config.server;
+    EngineOptions {
+        ping_interval: server.heartbeat_interval,
+        ping_timeout: server.heartbeat_timeout,
+        upgrade_timeout: server.handshake_timeout,
+        // A client that polls joins what waits into one body: as large as a message may be.
+        max_payload_bytes: server.max_message_bytes as usize,
+        max_message_bytes: server.max_message_bytes as usize,
+        message_timeout: server.message_timeout,
+        outbound_bytes: config.memory.outbound_bytes,
+        max_sessions: server.max_connections,
+        origins: AllowedOrigins::new(&server.origins),
+    }
 }
 
 /// 0: one for each core.

@@ -263,7 +263,7 @@ fn replaceable_crates_are_known_in_one_place() {
 #[test]
 fn the_websocket_crate_is_imported_in_one_file() {
     let files = files_that_use_a_crate(&sources("src"), "actix_web_actors");
-    assert!(files.len() <= 1, "{files:?}");
+    assert_eq!(files.len(), 1, "{files:?}");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! The plain WebSocket door: `GET /ws`.
+//! The two doors for those who record: plain WebSocket at `/ws`, Socket.IO at `/socket.io/`.
 //!
 //! Promises: no new connection while the node drains or is full, said with a status and a reason.
 
@@ -8,10 +8,11 @@ use actix_web::{Error, HttpRequest, HttpResponse, web};
 
 use super::{Readiness, audio::base_url, problem::Problem};
 use crate::{
-    protocol::plain::PlainCodec,
+    protocol::{ErrorCode, plain::PlainCodec, socketio::SocketIoCodec},
     runtime::Budget,
     session::{
-        Pulse, SessionActor, SessionDeps,
+        ConnectionHandle, Pulse, SessionActor, SessionDeps, SessionHandle,
+        engine::Application,
         websocket::{self, Heartbeat, WebsocketOptions},
     },
 };
@@ -43,12 +44,7 @@ pub(super) async fn plain(
     payload: web::Payload,
     door: web::Data<DoorState>,
 ) -> Result<HttpResponse, Error> {
-    if door.readiness.is_draining() {
-        return Err(Problem::NotReady(vec!["draining"]).into());
-    }
-    if door.sessions.registry.connections() >= door.limits.max_connections {
-        return Err(Problem::NotReady(vec!["overloaded"]).into());
-    }
+    door.admit().map_err(|reason| Problem::NotReady(vec![reason.as_str()]))?;
     let options = WebsocketOptions {
         max_message_bytes: door.limits.max_message_bytes,
         message_timeout: door.limits.message_timeout,
@@ -62,4 +58,23 @@ pub(super) async fn plain(
     websocket::upgrade(&request, payload, options, move |connection| {
         SessionActor::start_for(connection, Box::new(PlainCodec), base_url, deps)
     })
+    .map_err(|error| Problem::BadRequest(error.to_string()).into())
+}
+
+impl Application for DoorState {
+    fn admit(&self) -> Result<(), ErrorCode> {
+        if self.readiness.is_draining() {
+            Err(ErrorCode::Draining)
+        } else if self.sessions.registry.connections() >= self.limits.max_connections {
+            Err(ErrorCode::Overloaded)
+        } else {
+            Ok(())
+        }
+    }
+
+    fn open(&self, request: &HttpRequest, connection: ConnectionHandle) -> SessionHandle {
+        let codec = SocketIoCodec::new(self.limits.max_message_bytes);
+        let base_url = base_url(request, self.public_url.as_deref());
+        SessionActor::start_for(connection, Box::new(codec), base_url, Arc::clone(&self.sessions))
+    }
 }

@@ -166,3 +166,133 @@ async fn write_rows<O>(rows: Vec<EventRow<O>>, written: &mut u64, out: &mut Json
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        hash::Hasher,
+        sync::{Mutex, PoisonError},
+        time::Duration,
+    };
+
+    use super::*;
+    use crate::{
+        domain::{EventName, StreamId, Timestamp},
+        store::{SqliteStore, StoreOptions},
+    };
+
+    /// The limits of the queries asked.
+    type Limits = Arc<Mutex<Vec<u32>>>;
+
+    /// An owner that answers for itself; the store behind it is never asked.
+    #[derive(Clone)]
+    struct Shelf {
+        id: u8,
+        rows: u32,
+        row_bytes: usize,
+        /// Shared by all shelves of a test.
+        limits: Limits,
+    }
+
+    impl PartialEq for Shelf {
+        fn eq(&self, other: &Self) -> bool {
+            self.id == other.id
+        }
+    }
+
+    impl Eq for Shelf {}
+
+    impl Hash for Shelf {
+        fn hash<H: Hasher>(&self, state: &mut H) {
+            self.id.hash(state);
+        }
+    }
+
+    #[async_trait]
+    impl Owner for Shelf {
+        async fn events(
+            _: &dyn Store,
+            owners: &[Self],
+            after: Option<EventCursor>,
+            limit: u32,
+        ) -> Result<Vec<EventRow<Self>>, StoreError> {
+            owners[0].limits.lock().unwrap_or_else(PoisonError::into_inner).push(limit);
+            let first = after.map_or(1, |cursor| cursor.seq + 1);
+            let rows = owners.iter().flat_map(|owner| {
+                (first..=i64::from(owner.rows)).map(|seq| EventRow {
+                    owner: owner.clone(),
+                    stream: StreamId::from_bytes([owner.id; 16]),
+                    seq,
+                    name: EventName::parse("e").unwrap(),
+                    data: format!("\"{}\"", "x".repeat(owner.row_bytes)),
+                    client_at: None,
+                    received_at: Timestamp::from_unix_ms(seq).unwrap(),
+                })
+            });
+            Ok(rows.take(limit as usize).collect())
+        }
+    }
+
+    /// What is written for each shelf: the sequence numbers, and `numEvents`.
+    async fn written(shelves: &[(Shelf, u64)]) -> Vec<(Vec<i64>, u64)> {
+        let folder = tempfile::tempdir().unwrap();
+        let options = StoreOptions {
+            url: format!("sqlite:{}", folder.path().join("unused").display()),
+            readers: 1,
+            connect_timeout: Duration::from_secs(1),
+            statement_timeout: Duration::from_secs(1),
+        };
+        let mut reader = EventReader::new(Arc::new(SqliteStore::open(&options).await.unwrap()));
+        let shelves = shelves.to_vec();
+        let text = super::super::json::collect(|mut out| async move {
+            for index in 0..shelves.len() {
+                out.raw(if index == 0 { "[{" } else { ",{" });
+                reader.write(&shelves[index..], &mut out).await?;
+                out.raw("}");
+            }
+            out.raw("]");
+            out.flush().await
+        });
+        let answer: Vec<serde_json::Value> = serde_json::from_str(&text.await).unwrap();
+        answer
+            .iter()
+            .map(|shelf| {
+                let events = shelf["events"].as_array().unwrap().iter();
+                (events.map(|event| event["seq"].as_i64().unwrap()).collect(), shelf["numEvents"].as_u64().unwrap())
+            })
+            .collect()
+    }
+
+    fn shelves(sizes: &[(u32, u64)], row_bytes: usize) -> (Vec<(Shelf, u64)>, Limits) {
+        let limits = Limits::default();
+        let shelf = |id: usize, rows| Shelf { id: u8::try_from(id).unwrap(), rows, row_bytes, limits: limits.clone() };
+        let shelves = sizes.iter().enumerate().map(|(id, (rows, expected))| (shelf(id, *rows), *expected)).collect();
+        (shelves, limits)
+    }
+
+    #[tokio::test]
+    async fn small_owners_share_a_query_and_large_ones_are_paged() {
+        let (shelves, limits) = shelves(&[(2, 2), (0, 0), (3, 3), (4_500, 4_500), (1, 1)], 100);
+        let counts: Vec<_> = written(&shelves).await.into_iter().map(|(events, _)| events.len()).collect();
+        assert_eq!(counts, [2, 0, 3, 4_500, 1]);
+        assert_eq!(*limits.lock().unwrap(), [501, 2_000, 2_000, 2_000, 2_001]);
+    }
+
+    #[tokio::test]
+    async fn events_that_came_since_the_count_push_nobody_else_out() {
+        let (shelves, _) = shelves(&[(600, 1), (2, 2), (5, 5)], 1);
+        for ((events, count), expected) in written(&shelves).await.into_iter().zip([600, 2, 5]) {
+            assert!(events.into_iter().eq(1..=expected));
+            assert_eq!(i64::try_from(count).unwrap(), expected);
+        }
+    }
+
+    #[tokio::test]
+    async fn large_rows_come_in_small_pages() {
+        let (shelves, limits) = shelves(&[(1_000, 1_000)], 100_000);
+        assert!(written(&shelves).await[0].0.iter().copied().eq(1..=1_000));
+        let limits = limits.lock().unwrap();
+        assert_eq!(limits[0], FIRST_PAGE_ROWS);
+        assert!(limits[1..].iter().all(|limit| *limit as usize * 100_000 <= PAGE_BYTES), "{limits:?}");
+    }
+}

@@ -21,7 +21,7 @@ pub use connect::{DoorLimits, DoorState};
 pub use ops::Readiness;
 pub use problem::Problem;
 
-use crate::{objects::Objects, store::Store};
+use crate::{objects::Objects, session::engine::EngineDoor, store::Store};
 
 /// What the handlers need.
 #[derive(Clone)]
@@ -34,8 +34,8 @@ pub struct HttpState {
 }
 
 /// Mounts the doors for those who record. Before [`configure`], which answers for all other paths.
-pub fn configure_doors(cfg: &mut web::ServiceConfig, doors: DoorState) {
-    cfg.app_data(web::Data::new(doors)).service(get("/ws", connect::plain));
+pub fn configure_doors(cfg: &mut web::ServiceConfig, plain: DoorState, socketio: &Arc<EngineDoor>) {
+    cfg.app_data(web::Data::new(plain)).service(get("/ws", connect::plain)).service(socketio.resource("/socket.io"));
 }
 
 /// Mounts every route of this module, and the answer for paths that are not there.

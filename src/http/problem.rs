@@ -169,3 +169,46 @@ impl actix_web::Responder for Problem {
         self.error_response()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use actix_web::{App, test};
+
+    use super::*;
+
+    /// Numbers in path and query, for requests that have none.
+    async fn takes_numbers(_: web::Path<u32>, _: web::Query<std::collections::HashMap<String, u32>>) -> &'static str {
+        "numbers"
+    }
+
+    #[actix_web::test]
+    async fn what_extractors_refuse_is_a_problem_too() {
+        let app = App::new().configure(configure).route("/{number}", web::get().to(takes_numbers));
+        let app = test::init_service(app).await;
+        for (path, expected) in [
+            ("/1?limit=2", None),
+            ("/one", Some("the path cannot be read")),
+            ("/1?limit=two", Some("the query cannot be read")),
+        ] {
+            let response = test::call_service(&app, test::TestRequest::get().uri(path).to_request()).await;
+            let status = response.status();
+            let body = String::from_utf8(test::read_body(response).await.to_vec()).unwrap();
+            match expected {
+                None => assert_eq!((status, body.as_str()), (StatusCode::OK, "numbers")),
+                Some(detail) => {
+                    assert_eq!(status, StatusCode::BAD_REQUEST, "{path}");
+                    assert!(body.contains(detail), "{body}");
+                }
+            }
+        }
+    }
+
+    #[actix_web::test]
+    async fn what_broke_inside_stays_inside() {
+        let error = StoreError::new(crate::store::StoreErrorKind::Permanent, "read", "password=hunter2");
+        let response = Problem::Store(error).error_response();
+        assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
+        let body = actix_web::body::to_bytes(response.into_body()).await.unwrap();
+        assert!(!String::from_utf8(body.to_vec()).unwrap().contains("hunter2"));
+    }
+}

@@ -4,8 +4,7 @@
 //! Refuses: to order threads among each other; entries of one thread keep their order.
 
 use std::{
-    fs::{self, File, OpenOptions, TryLockError},
-    io,
+    fs, io,
     path::PathBuf,
     sync::{
         Arc, Mutex, PoisonError,
@@ -17,7 +16,9 @@ use std::{
 use tokio::sync::oneshot;
 
 use super::{
-    Consumer, Entry, JournalReader, JournalStats, Position, codec, frame, prepare, recover,
+    Consumer, Entry, JournalReader, JournalStats, Position, codec, frame,
+    lock::DirectoryLock,
+    prepare, recover,
     state::{Chunk, Kept, Phase, Shared, State, Then},
     sync,
 };
@@ -76,8 +77,6 @@ pub struct Journal(Arc<Handle>);
 struct Handle {
     shared: Arc<Shared>,
     threads: Mutex<Vec<JoinHandle<()>>>,
-    /// Held open: its lock keeps other processes away.
-    _lock: File,
 }
 
 impl Journal {
@@ -93,22 +92,13 @@ impl Journal {
             move |source| OpenError::Io { action, directory, source }
         };
         fs::create_dir_all(&directory).map_err(failed("make the directory"))?;
-        let lock = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(directory.join("LOCK"))
-            .map_err(failed("open the lock file"))?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(OpenError::InUse { directory }),
-            Err(TryLockError::Error(error)) => return Err(failed("take the lock")(error)),
-        }
+        let lock = Arc::new(DirectoryLock::take(&directory)?);
         let segment_bytes = segment_bytes.min(limit_bytes / SEGMENTS_WITHIN_LIMIT).max(MIN_SEGMENT_BYTES);
         let shared = Arc::new(recover::recover(directory.clone(), segment_bytes, limit_bytes)?);
-        let files = prepare::start(Arc::clone(&shared)).map_err(failed("start a thread"))?;
-        let handle = Handle { shared: Arc::clone(&shared), threads: Mutex::new(vec![files]), _lock: lock };
-        let syncer = sync::start(shared, on_fatal).map_err(failed("start a thread"))?;
+        // The directory is taken as long as one of the threads lives: once closed, it may be opened again.
+        let files = prepare::start(Arc::clone(&shared), Arc::clone(&lock)).map_err(failed("start a thread"))?;
+        let handle = Handle { shared: Arc::clone(&shared), threads: Mutex::new(vec![files]) };
+        let syncer = sync::start(shared, lock, on_fatal).map_err(failed("start a thread"))?;
         handle.threads.lock().unwrap_or_else(PoisonError::into_inner).push(syncer);
         Ok(Self(Arc::new(handle)))
     }
@@ -234,8 +224,8 @@ impl Journal {
         self.0.shared.stats()
     }
 
-    /// Writes and syncs what was appended, then stops the threads. Blocking; later appends fail with
-    /// [`AppendError::Closed`].
+    /// Writes and syncs what was appended, then stops the threads and gives the directory up. Blocking; later appends
+    /// fail with [`AppendError::Closed`].
     pub fn close(&self) {
         self.0.close();
     }

@@ -22,6 +22,7 @@ mod codec;
 mod consumer;
 mod entry;
 mod frame;
+mod lock;
 mod log;
 mod prepare;
 mod reader;

@@ -10,6 +10,7 @@ use std::{
 };
 
 use super::{
+    lock::DirectoryLock,
     segment::{self, Segment, WritableSegment},
     state::{Phase, Shared, State},
 };
@@ -22,8 +23,11 @@ enum Work {
     Remove(Vec<Arc<Segment>>),
 }
 
-pub(super) fn start(shared: Arc<Shared>) -> io::Result<JoinHandle<()>> {
-    thread::Builder::new().name("journal-files".into()).spawn(move || run(&shared))
+pub(super) fn start(shared: Arc<Shared>, lock: Arc<DirectoryLock>) -> io::Result<JoinHandle<()>> {
+    thread::Builder::new().name("journal-files".into()).spawn(move || {
+        run(&shared);
+        drop(lock);
+    })
 }
 
 fn run(shared: &Shared) {

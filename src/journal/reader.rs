@@ -28,18 +28,25 @@ pub struct ReadError {
 pub struct JournalReader {
     shared: Arc<Shared>,
     position: u64,
+    reached_end: bool,
     scanner: Option<Scanner>,
 }
 
 impl JournalReader {
     pub(super) const fn new(shared: Arc<Shared>, from: Position) -> Self {
-        Self { shared, position: from.0, scanner: None }
+        Self { shared, position: from.0, reached_end: false, scanner: None }
     }
 
     /// Everything at or below was returned, or is no entry.
     #[must_use]
     pub const fn position(&self) -> Position {
         Position(self.position)
+    }
+
+    /// Whether the last batch ended because nothing more was written then.
+    #[must_use]
+    pub const fn reached_end(&self) -> bool {
+        self.reached_end
     }
 
     /// The next entries, with their positions, until they make up `max_bytes`; at least one if there is any. Empty
@@ -50,13 +57,17 @@ impl JournalReader {
     pub fn next_batch(&mut self, max_bytes: usize) -> Result<Vec<(Position, Entry)>, ReadError> {
         let mut batch = Vec::new();
         let mut bytes = 0;
+        self.reached_end = false;
         while bytes < max_bytes {
             match self.next() {
                 Ok(Some((entry, entry_bytes))) => {
                     bytes += entry_bytes;
                     batch.push((Position(self.position), entry));
                 }
-                Ok(None) => break,
+                Ok(None) => {
+                    self.reached_end = true;
+                    break;
+                }
                 // It comes again with the next call.
                 Err(_) if !batch.is_empty() => break,
                 Err(error) => return Err(error),

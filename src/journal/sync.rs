@@ -15,13 +15,17 @@ use std::{
     thread::{self, JoinHandle},
 };
 
-use super::state::{Chunk, Phase, Shared};
+use super::{
+    lock::DirectoryLock,
+    state::{Chunk, Phase, Shared},
+};
 
 /// A buffer that grew above this in one burst is not kept for the next.
 const MAX_SPARE_BYTES: usize = 4 << 20;
 
 pub(super) fn start(
     shared: Arc<Shared>,
+    lock: Arc<DirectoryLock>,
     on_fatal: impl FnOnce(io::Error) + Send + 'static,
 ) -> io::Result<JoinHandle<()>> {
     thread::Builder::new().name("journal-sync".into()).spawn(move || {
@@ -45,6 +49,7 @@ pub(super) fn start(
             tracing::error!(%error, "journal has failed");
             on_fatal(error);
         }
+        drop(lock);
     })
 }
 
@@ -126,7 +131,7 @@ mod tests {
             state.current.file = Arc::new(File::open(&state.current.segment.path).unwrap());
         }
         let (called, calls) = mpsc::channel();
-        // Under the lock of nobody: the write fails some time after the append.
+        // The append itself succeeds: the write fails some time after it.
         let bad = journal.append(&[entry()]).unwrap();
         journal.when_synced(bad, Box::new(move || called.send(()).unwrap()));
         assert!(failures.recv().unwrap().raw_os_error().is_some());

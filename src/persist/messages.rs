@@ -1,5 +1,7 @@
 //! What the persistence actors are told, and what they tell.
 
+use std::time::Duration;
+
 use actix::prelude::*;
 
 use crate::{
@@ -14,6 +16,9 @@ use crate::{
 #[rtype(result = "()")]
 pub struct OpenStream {
     pub stream: StreamId,
+    /// Tells the connections of a stream apart; unique in this process. What an older one still has under way
+    /// must not be taken for the newer one's.
+    pub connection: u64,
     pub user: UserId,
     /// Whether the stream may exist already. A stream just made by this node is not looked up.
     pub resume: bool,
@@ -60,6 +65,8 @@ pub enum StreamLookup {
 #[rtype(result = "()")]
 pub struct AppendRecords {
     pub stream: StreamId,
+    /// As in [`OpenStream`]. Records of a connection that was replaced are stored and never answered.
+    pub connection: u64,
     /// Counts the appends of one subscriber, from 1.
     pub ticket: u64,
     pub records: Vec<Record>,
@@ -69,7 +76,8 @@ pub struct AppendRecords {
     pub permit: Permit,
 }
 
-/// Everything up to and including `ticket` has ended: durable as the ack mode defines it, or rejected by name.
+/// Everything up to and including `ticket` has ended: durable as the ack mode defines it, or rejected by name. The
+/// same ticket comes again only with news of rejected records.
 #[derive(Message, Debug)]
 #[rtype(result = "()")]
 pub struct RecordsStored {
@@ -106,18 +114,24 @@ pub enum FenceReason {
 #[rtype(result = "()")]
 pub struct CloseStream {
     pub stream: StreamId,
+    /// As in [`OpenStream`]: a connection that was replaced closes nothing.
+    pub connection: u64,
 }
 
 /// Records without a stream of their own and without a subscriber (attached audio, presence): answered one by one.
+/// All but attached audio are journaled; the run of attached audio is in the journal until the answer came.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct StoreRecord {
     pub record: Record,
-    /// Whether the record must survive a restart by itself. Attached audio need not: its run is journaled.
+    /// Told when it is committed, or refused for good. Dropped unanswered when this process will not do it.
     pub reply: Option<tokio::sync::oneshot::Sender<Result<(), RejectedRecord>>>,
 }
 
-/// Write everything, then stop. Answered when nothing is open any more, or what is left is in the journal.
+/// Write everything, then stop. Answered with whether everything is stored; if not, what is left is in the journal.
+/// While the database is away nothing is waited for but the journal's sync.
 #[derive(Message)]
-#[rtype(result = "()")]
-pub struct Drain;
+#[rtype(result = "bool")]
+pub struct Drain {
+    pub deadline: Duration,
+}

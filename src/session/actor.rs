@@ -24,7 +24,7 @@ use crate::{
         StreamSubscriber,
     },
     protocol::{Codec, ErrorCode, ProtocolError, ServerMessage},
-    runtime::{ActorPool, Permit},
+    runtime::{ActorPool, MAILBOX_BOUNDED_BY_BYTES, Permit},
     upload::{AppendAudio, AudioAck, AudioJournaled, LookupStreamAudio, UnstoredRun, UploadActor},
 };
 
@@ -250,9 +250,8 @@ impl Actor for SessionActor {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        // Bounded by the bytes that its connection may hold, not by slots. Half of `usize::MAX` would leave no room to
-        // count senders in, and the next address asked for would panic.
-        ctx.set_mailbox_capacity(1 << 30);
+        // Bounded by the bytes that its connection may hold, not by slots.
+        ctx.set_mailbox_capacity(MAILBOX_BOUNDED_BY_BYTES);
         ctx.run_later(self.deps.handshake_timeout, |actor, ctx| {
             if !actor.state.is_introduced() {
                 actor.fail(&ProtocolError::new(ErrorCode::HelloTimeout, "no hello came in time"), ctx);

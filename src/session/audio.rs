@@ -104,7 +104,7 @@ impl Live {
 
     pub(super) fn on_audio(
         &mut self,
-        bytes: Bytes,
+        bytes: &Bytes,
         tag: AckTag,
         permit: Permit,
         around: Surroundings<'_>,
@@ -120,7 +120,7 @@ impl Live {
         else {
             return Err(ProtocolError::new(ErrorCode::NotRecording, "audio came without a recording"));
         };
-        let new_bytes = self.audio.take_new(&bytes);
+        let new_bytes = self.audio.take_new(bytes);
         let begins = AudioFormat::sniff(&new_bytes);
         let run = if is_late {
             self.late_run(session, begins, &new_bytes, around, effects)
@@ -168,6 +168,8 @@ impl Live {
         if begins.is_none()
             && let Some(lost) = around.registry.claim_run(self.user(), session, self.stream(), around.now.steady)
         {
+            // A run of an earlier process is not known here yet.
+            around.registry.run_begun(session, lost.run, around.now.steady);
             self.audio.run = Some(ActiveRun { run: lost.run, session });
             return Some(lost.run);
         }

@@ -140,7 +140,7 @@ impl Live {
                 if starts_recording && self.audio_needs_session(&bytes, around, effects) {
                     self.start_session(None, None, around, effects);
                 }
-                return self.on_audio(bytes, ack, permit, around, effects);
+                return self.on_audio(&bytes, ack, permit, around, effects);
             }
         }
         Ok(())

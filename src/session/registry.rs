@@ -339,9 +339,11 @@ impl Registry {
         let limits = self.limits;
         let mut inner = self.lock();
         inner.streams.retain(|_, memo| now.duration_since(memo.left) <= limits.idle_timeout);
-        // A run is stored or given up long before; without this, a session with lost news would stay for ever.
-        let run_lifetime = limits.max_duration + limits.idle_timeout;
-        inner.runs.retain(|_, runs| !runs.is_complete() && now.duration_since(runs.seen) <= run_lifetime);
+        inner.runs.retain(|_, runs| {
+            // A run is stored or given up long before; without this, a session with lost news would stay for ever.
+            let lifetime = if runs.is_complete() { NEWS_LIFETIME } else { limits.max_duration + limits.idle_timeout };
+            now.duration_since(runs.seen) <= lifetime
+        });
         inner.users.retain(|_, entry| {
             entry.lost_runs.retain(|lost| lost.until > now);
             entry.undelivered.retain(|(at, _)| now.duration_since(*at) < NEWS_LIFETIME);

@@ -159,8 +159,7 @@ impl SessionState {
         let resume = hello.stream.is_some();
         let stream = hello.stream.unwrap_or_default();
         let opened = Effect::OpenStream { stream, user: user.clone(), resume };
-        self.phase =
-            Phase::Opening(Box::new(Opening { stream, user, hello, is_first, waiting: VecDeque::new() }));
+        self.phase = Phase::Opening(Box::new(Opening { stream, user, hello, is_first, waiting: VecDeque::new() }));
         Ok(vec![opened])
     }
 

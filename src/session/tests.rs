@@ -11,10 +11,11 @@ use super::{
 };
 use crate::{
     domain::{AudioFormat, EventName, JsonText, Record, RunId, SessionId, SessionStatus, StreamId, Timestamp, UserId},
-    persist::{FenceReason, OpenSession, RecordsStored, RejectedRecord, StreamLookup, StreamReady},
+    persist::{FenceReason, RecordsStored, RejectedRecord, StreamLookup, StreamReady},
     protocol::{AckTag, ClientEvent, ClientMessage, ErrorCode, Hello, ServerMessage, StartRecording},
     runtime::Permit,
     session::SessionNews,
+    store::OpenSession,
     upload::AudioJournaled,
 };
 

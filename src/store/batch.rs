@@ -34,6 +34,8 @@ pub(super) struct Batch<'a> {
     pub(super) expired: BTreeMap<SessionId, Timestamp>,
     /// Sessions that their users ended, with the first time.
     pub(super) ended: BTreeMap<SessionId, Timestamp>,
+    /// True of most batches: they need no transaction around their one statement.
+    pub(super) has_only_events: bool,
 }
 
 /// What a batch says about a user.
@@ -51,21 +53,9 @@ impl<'a> Batch<'a> {
         for record in records {
             batch.add(record);
         }
+        batch.has_only_events = batch.events.len() == records.len();
         batch.events.sort_by_key(|event| (event.stream, event.seq));
         batch
-    }
-
-    /// Most batches are: they need no transaction around their one statement.
-    pub(super) fn has_only_events(&self) -> bool {
-        self.users.is_empty()
-            && self.streams.is_empty()
-            && self.control_seqs.is_empty()
-            && self.presence.is_empty()
-            && self.opened.is_empty()
-            && self.parts.is_empty()
-            && self.touched.is_empty()
-            && self.expired.is_empty()
-            && self.ended.is_empty()
     }
 
     fn add(&mut self, record: &'a Record) {
@@ -159,7 +149,7 @@ mod tests {
         let batch = Batch::of(&records);
         let names: Vec<_> = batch.events.iter().map(|event| event.name.as_str()).collect();
         assert_eq!(names, ["a", "b", "again", "c"]);
-        assert!(batch.has_only_events());
+        assert!(batch.has_only_events);
     }
 
     #[test]
@@ -180,7 +170,7 @@ mod tests {
         assert_eq!(batch.users, BTreeMap::from([(&user, news)]));
         assert!(!batch.presence[&user].connected);
         assert_eq!(batch.streams.len(), 2);
-        assert!(!batch.has_only_events());
+        assert!(!batch.has_only_events);
     }
 
     #[test]

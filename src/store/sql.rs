@@ -27,12 +27,13 @@ pub(super) const SESSIONS: &str =
 /// `$1` session.
 pub(super) const SESSION: &str = select_sessions!("WHERE s.id = $1");
 
+// Counts where `EXISTS` would do: for that, Postgres may read everybody's presence for each page.
 macro_rules! select_users {
     ($rest:literal) => {
         concat!(
             "SELECT u.id, u.name, u.email,
-                    EXISTS (SELECT 1 FROM presence p JOIN nodes n ON n.id = p.node_id
-                            WHERE p.user_id = u.id AND n.heartbeat_at > $1),
+                    (SELECT count(*) > 0 FROM presence p JOIN nodes n ON n.id = p.node_id
+                     WHERE p.user_id = u.id AND n.heartbeat_at > $1),
                     u.created_at, u.updated_at,
                     (SELECT count(*) FROM sessions s WHERE s.user_id = u.id),
                     (SELECT count(*) FROM events e WHERE e.user_id = u.id AND e.session_id IS NULL)

@@ -31,15 +31,12 @@ use crate::{
     journal::{AppendError, AudioChunk, Consumer, Entry, Journal, Position},
     objects::Objects,
     persist::StoreRecord,
-    runtime::{ActorPool, Exhausted, Lifeline, Permit},
+    runtime::{ActorPool, Exhausted, Lifeline, MAILBOX_BOUNDED_BY_BYTES, Permit},
 };
 
 /// Gives a record of a stream to the persistence actor that owns the stream now; `false` when it cannot take it.
 pub type StoreRecordOf = Arc<dyn Fn(StreamId, StoreRecord) -> bool + Send + Sync>;
 
-/// What waits is bounded by the bytes that connections may hold, not by slots. Not more: slots and senders together
-/// have to fit into half a word, or addresses cannot be cloned.
-const MAILBOX_SLOTS: usize = 1 << 30;
 /// A disk that refuses a write is asked again after this.
 const DISK_RETRY: Duration = Duration::from_secs(1);
 /// Refused runs remembered so that each is reported once.
@@ -282,7 +279,7 @@ impl Actor for UploadActor {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        ctx.set_mailbox_capacity(MAILBOX_SLOTS);
+        ctx.set_mailbox_capacity(MAILBOX_BOUNDED_BY_BYTES);
         self.recover_or_wait(ctx);
         ctx.run_interval(self.deps.options.tick(), Self::tick);
     }
@@ -332,22 +329,26 @@ impl Handler<FinishRun> for UploadActor {
 }
 
 impl Handler<LookupStreamAudio> for UploadActor {
-    type Result = MessageResult<LookupStreamAudio>;
+    type Result = ResponseFuture<Vec<UnstoredRun>>;
 
     fn handle(&mut self, lookup: LookupStreamAudio, _: &mut Self::Context) -> Self::Result {
         let of_stream = self.runs.values().filter(|active| active.begin.stream == lookup.stream);
-        MessageResult(
-            of_stream
-                .map(|active| UnstoredRun {
-                    run: active.begin.run,
-                    session: active.begin.session,
-                    user: active.begin.user.clone(),
-                    stream_offset: active.begin.stream_offset,
-                    len: active.run.len(),
-                    open: !active.run.ends_for_sure(),
-                })
-                .collect(),
-        )
+        let runs: Vec<UnstoredRun> = of_stream
+            .map(|active| UnstoredRun {
+                run: active.begin.run,
+                session: active.begin.session,
+                user: active.begin.user.clone(),
+                stream_offset: active.begin.stream_offset,
+                len: active.run.len(),
+                open: !active.run.ends_for_sure(),
+            })
+            .collect();
+        let journal = self.deps.journal.clone();
+        let end = journal.end();
+        Box::pin(async move {
+            // Who asks tells its client that these bytes are durable. After a failed sync nothing is.
+            journal.synced_at(end).await.map_or_else(|_| Vec::new(), |()| runs)
+        })
     }
 }
 

@@ -54,7 +54,10 @@ pub(super) struct ActiveRun {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Sync {
     Possible,
-    UnderWay,
+    UnderWay {
+        /// The run was finished when the sync began.
+        of_finished: bool,
+    },
     /// It failed once, and a second one would say nothing about the first: the journal keeps the run.
     Impossible,
 }
@@ -86,7 +89,7 @@ impl ActiveRun {
     /// Something about it is not in its stage or sidecar yet. `before` is the journal's end before the entry that
     /// tells it; `None` when the journal does not tell.
     pub(super) fn changed(&mut self, before: Option<Position>, now: Instant) {
-        let hold = if self.sync == Sync::UnderWay { &mut self.next_hold } else { &mut self.hold };
+        let hold = if self.is_saving() { &mut self.next_hold } else { &mut self.hold };
         *hold = hold.or(before);
         self.dirty_since.get_or_insert(now);
     }
@@ -95,7 +98,14 @@ impl ActiveRun {
         self.hold.into_iter().chain(self.next_hold).min()
     }
 
-    const fn saved(&mut self) {
+    const fn is_saving(&self) -> bool {
+        matches!(self.sync, Sync::UnderWay { .. })
+    }
+
+    fn saved(&mut self) {
+        if let (Sync::UnderWay { of_finished: true }, Some(stage)) = (self.sync, &mut self.stage) {
+            stage.close();
+        }
         self.sync = Sync::Possible;
         self.hold = self.next_hold.take();
     }
@@ -148,7 +158,7 @@ impl UploadActor {
         for active in self.runs.values_mut().filter(|active| due(active)) {
             let Some(stage) = &active.stage else { continue };
             saves.push((stage.file(), active.sidecar(stage.len())));
-            active.sync = Sync::UnderWay;
+            active.sync = Sync::UnderWay { of_finished: active.run.is_finished() };
             active.dirty_since = None;
         }
         let removals = self.leaving.iter().filter(|(_, leaving)| leaving.journaled).map(|(run, _)| *run).collect();
@@ -165,7 +175,7 @@ impl UploadActor {
         self.job_running = false;
         let now = Instant::now();
         add(&self.deps.stats.staging_failures, done.unsyncable.len() as u64);
-        for (run, active) in self.runs.iter_mut().filter(|(_, active)| active.sync == Sync::UnderWay) {
+        for (run, active) in self.runs.iter_mut().filter(|(_, active)| active.is_saving()) {
             if done.saved.contains(run) {
                 active.saved();
             } else if done.unsyncable.contains(run) {
@@ -294,5 +304,73 @@ const fn run_of(entry: &Entry) -> Option<RunId> {
         Entry::AudioChunk(chunk) => Some(chunk.run),
         Entry::AudioFinished(finished) => Some(finished.run),
         Entry::AudioStored(run) => Some(*run),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::{AudioFormat, SessionId, StreamId, UserId};
+
+    fn active() -> ActiveRun {
+        let begin = BeginRun {
+            run: RunId::new(),
+            session: SessionId::new(),
+            user: UserId::parse("anna").unwrap(),
+            stream: StreamId::new(),
+            stream_offset: 0,
+            format: AudioFormat::WebM,
+            at: Timestamp::from_unix_ms(0).unwrap(),
+        };
+        ActiveRun::new(begin, Instant::now())
+    }
+
+    impl ActiveRun {
+        fn journaled_behind(&mut self, position: u64) -> &mut Self {
+            self.changed(Some(Position(position)), Instant::now());
+            self
+        }
+
+        fn saving(&mut self) -> &mut Self {
+            self.sync = Sync::UnderWay { of_finished: false };
+            self.dirty_since = None;
+            self
+        }
+    }
+
+    #[test]
+    fn the_first_unsynced_entry_holds_the_journal() {
+        let mut active = active();
+        assert_eq!(active.hold(), None);
+        active.journaled_behind(10).journaled_behind(20);
+        assert_eq!(active.hold(), Some(Position(10)));
+        active.saving().saved();
+        assert_eq!((active.hold(), active.dirty_since), (None, None));
+    }
+
+    #[test]
+    fn what_comes_during_a_sync_holds_after_it() {
+        let mut active = active();
+        active.journaled_behind(10).saving().journaled_behind(20).journaled_behind(30);
+        assert_eq!(active.hold(), Some(Position(10)));
+        active.saved();
+        assert_eq!(active.hold(), Some(Position(20)));
+        assert!(active.dirty_since.is_some());
+
+        let mut sidecar_only = super::tests::active();
+        sidecar_only.changed(None, Instant::now());
+        sidecar_only.saving().journaled_behind(40);
+        assert_eq!(sidecar_only.hold(), Some(Position(40)));
+    }
+
+    #[test]
+    fn a_failed_sync_holds_all_of_it() {
+        for sync in [Sync::Possible, Sync::Impossible] {
+            let mut active = active();
+            active.journaled_behind(10).saving().journaled_behind(20);
+            active.not_saved(sync, Instant::now());
+            assert_eq!(active.hold(), Some(Position(10)));
+            assert!(active.dirty_since.is_some());
+        }
     }
 }

@@ -72,7 +72,10 @@ impl<'a> Recovery<'a> {
                     continue;
                 }
             };
-            let stage = Stage::reopen(staging.bytes_of(run), sidecar.synced_len, part_size_bytes)?;
+            let mut stage = Stage::reopen(staging.bytes_of(run), sidecar.synced_len, part_size_bytes)?;
+            if sidecar.finished {
+                stage.close();
+            }
             if stage.len() < sidecar.synced_len {
                 let missing_bytes = sidecar.synced_len - stage.len();
                 tracing::error!(%run, missing_bytes, "a staged run is shorter than it was synced: audio is lost");

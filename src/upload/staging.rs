@@ -75,7 +75,8 @@ impl Staging {
 /// The bytes of a run.
 pub(super) struct Stage {
     path: PathBuf,
-    file: Arc<File>,
+    /// `None` when no more bytes will come: thousands of runs may wait for a store that is away.
+    file: Option<Arc<File>>,
     len: u64,
     whole: Sha256Hasher,
     /// Of the part that is growing.
@@ -93,7 +94,7 @@ impl Stage {
     fn empty(path: PathBuf, file: File, part_size_bytes: u64) -> Self {
         Self {
             path,
-            file: Arc::new(file),
+            file: Some(Arc::new(file)),
             len: 0,
             whole: Sha256Hasher::default(),
             part: Sha256Hasher::default(),
@@ -108,9 +109,8 @@ impl Stage {
         let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path)?;
         let keep = file.metadata()?.len().min(synced_len);
         file.set_len(keep)?;
+        let mut reader = file.try_clone()?.take(keep);
         let mut stage = Self::empty(path, file, part_size_bytes);
-        let reader = Arc::clone(&stage.file);
-        let mut reader = reader.take(keep);
         let mut chunk = vec![0; COPY_BYTES];
         loop {
             match reader.read(&mut chunk)? {
@@ -126,7 +126,16 @@ impl Stage {
 
     /// Writes behind the end without moving it: called again, it overwrites.
     pub(super) fn write(&self, bytes: &[u8]) -> io::Result<()> {
-        self.file.write_all_at(bytes, self.len)
+        match &self.file {
+            Some(file) => file.write_all_at(bytes, self.len),
+            None if bytes.is_empty() => Ok(()),
+            None => Err(io::Error::other("the stage was closed")),
+        }
+    }
+
+    /// No more bytes will come, and those that came are synced.
+    pub(super) fn close(&mut self) {
+        self.file = None;
     }
 
     /// What was written counts.
@@ -175,9 +184,9 @@ impl Stage {
         FileSlice { path: self.path.clone(), offset, len, sha256 }
     }
 
-    /// To sync it elsewhere.
-    pub(super) fn file(&self) -> Arc<File> {
-        Arc::clone(&self.file)
+    /// To sync it elsewhere; `None` when nothing is left to sync.
+    pub(super) fn file(&self) -> Option<Arc<File>> {
+        self.file.clone()
     }
 }
 
@@ -185,7 +194,7 @@ impl Stage {
 pub(super) struct StagingJob {
     pub(super) staging: Staging,
     /// Runs whose bytes and sidecar are to become durable.
-    pub(super) saves: Vec<(Arc<File>, Sidecar)>,
+    pub(super) saves: Vec<(Option<Arc<File>>, Sidecar)>,
     /// Runs that are not needed any more.
     pub(super) removals: Vec<RunId>,
 }
@@ -216,7 +225,7 @@ impl StagingJob {
         }
         for (file, sidecar) in self.saves {
             let run = sidecar.begin.run;
-            if let Err(error) = file.sync_data() {
+            if let Some(Err(error)) = file.map(|file| file.sync_data()) {
                 tracing::error!(%run, %error, "cannot sync a staged run: it stays in the journal until it is stored");
                 done.unsyncable.push(run);
                 continue;

@@ -181,7 +181,9 @@ async fn http_errors_are_problem_documents() {
         let problem: Value = response.json().await.unwrap();
         assert_eq!(problem["status"], status, "{path}");
     }
-    for escape in ["/audio/../shopaloud.sqlite", "/audio/..%2fshopaloud.sqlite", "/audio/%2e%2e/node-id", "/audio//etc/passwd"] {
+    for escape in
+        ["/audio/../shopaloud.sqlite", "/audio/..%2fshopaloud.sqlite", "/audio/%2e%2e/node-id", "/audio//etc/passwd"]
+    {
         assert_eq!(server.get(escape).await.status(), 404, "{escape}");
     }
 }
@@ -215,7 +217,8 @@ impl RawClient {
         let mut text = String::new();
         loop {
             let (opcode, length) = (self.0.read_u8().await.unwrap() & 0x0F, self.0.read_u8().await.unwrap());
-            let length = if length == 126 { usize::from(self.0.read_u16().await.unwrap()) } else { usize::from(length) };
+            let length =
+                if length == 126 { usize::from(self.0.read_u16().await.unwrap()) } else { usize::from(length) };
             let mut payload = vec![0; length];
             self.0.read_exact(&mut payload).await.unwrap();
             match opcode {

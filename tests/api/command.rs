@@ -17,30 +17,6 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-#[test]
-fn version_and_help_are_printed() {
-    let version = shopaloud(&["--version"], &[]);
-    assert_eq!(text(&version.stdout), format!("shopaloud {}\n", env!("CARGO_PKG_VERSION")));
-    let help = text(&shopaloud(&["--help"], &[]).stdout);
-    for word in ["serve", "migrate", "check", "--config"] {
-        assert!(help.contains(word), "{word} is missing in {help}");
-    }
-}
-
-#[test]
-fn a_bad_setting_is_one_line_and_exit_code_2() {
-    for (variables, reason) in [
-        (&[("PORT", "many")][..], "PORT"),
-        (&[("S3_BUCKET", "b")], "s3.access_key"),
-        (&[("DATABASE_URL", "mysql://x")], "DATABASE_URL"),
-    ] {
-        let output = shopaloud(&["serve"], variables);
-        let complaint = text(&output.stderr);
-        assert_eq!(output.status.code(), Some(2), "{complaint}");
-        assert!(complaint.contains(reason), "{complaint}");
-    }
-}
-
 #[tokio::test]
 async fn check_looks_at_every_part() {
     for backend in Backend::all().await {

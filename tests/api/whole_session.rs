@@ -30,7 +30,9 @@ async fn a_recording_is_seen_and_heard_by_the_dashboard() {
         let started = client.expect_event("recording:started").await;
         assert_eq!(started["resumed"], false);
         let session = started["sessionId"].as_str().unwrap().to_owned();
-        client.say_raw(r#"{"event":"click:event","seq":3,"at":1700000000123,"data":{ "x" : 1.0, "é":"\ud83d\ude00" }}"#).await;
+        client
+            .say_raw(r#"{"event":"click:event","seq":3,"at":1700000000123,"data":{ "x" : 1.0, "é":"\ud83d\ude00" }}"#)
+            .await;
         let audio = run_bytes(1, 48_000);
         record(&mut client, &audio).await;
         client.audio_acked(48_000).await;
@@ -62,7 +64,10 @@ async fn a_recording_is_seen_and_heard_by_the_dashboard() {
 
         let user = &server.json("/users/anna").await["user"];
         assert_eq!((&user["name"], &user["email"]), (&json!("Anna"), &json!("anna@shop.example")));
-        assert_eq!((&user["connected"], &user["numSessions"], &user["numEvents"]), (&json!(true), &json!(1), &json!(1)));
+        assert_eq!(
+            (&user["connected"], &user["numSessions"], &user["numEvents"]),
+            (&json!(true), &json!(1), &json!(1))
+        );
         assert_eq!(user["events"][0]["name"], "page:view", "outside the recording it belongs to the user");
         client.leave().await;
         server.until("/users/anna", |answer| answer["user"]["connected"] == false).await;

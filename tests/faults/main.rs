@@ -2,7 +2,6 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
-#[expect(dead_code, reason = "each kind of tests uses a part of it")]
 #[path = "../support/mod.rs"]
 mod support;
 mod upload_node;

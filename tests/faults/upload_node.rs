@@ -26,7 +26,7 @@ use shopaloud::{
 use tokio::sync::mpsc;
 
 /// Longest wait for anything: far above what it takes, far below what CI allows.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// The database, as upload actors see it.
 #[derive(Default)]
@@ -34,12 +34,19 @@ pub(crate) struct Database {
     pub(crate) parts: Mutex<Vec<AudioPart>>,
     pub(crate) away: AtomicBool,
     pub(crate) panics_once: AtomicBool,
+    /// Neither answers nor gives up.
+    pub(crate) hangs: AtomicBool,
+    unanswered: Mutex<Vec<StoreRecord>>,
 }
 
 impl Database {
     fn store(&self, message: StoreRecord) -> bool {
         assert!(!self.panics_once.swap(false, Ordering::SeqCst), "asked to");
-        let Record::AudioAttached(part) = message.record else { panic!("not audio") };
+        if self.hangs.load(Ordering::SeqCst) {
+            self.unanswered.lock().unwrap().push(message);
+            return true;
+        }
+        let Record::AudioAttached(part) = message.record else { return false };
         if self.away.load(Ordering::SeqCst) {
             // Dropped unanswered, as by an actor that died.
             return true;
@@ -97,7 +104,7 @@ impl Node {
             segment_bytes: 1 << 20,
             limit_bytes: options.journal_limit_bytes,
         };
-        let journal = Journal::open(journal, |error| panic!("journal failed: {error}")).unwrap();
+        let journal = Journal::open(journal, |error| eprintln!("journal failed: {error}")).unwrap();
         let (news, told) = mpsc::unbounded_channel();
         let stats = Arc::<UploadStats>::default();
         let store = Arc::clone(&database);
@@ -114,7 +121,7 @@ impl Node {
             news: Ear { heard: news }.start().recipient(),
             stats: Arc::clone(&stats),
         };
-        let pool = UploadActor::start_pool(options.actors, deps, Box::new(|name| panic!("{name} gave up"))).unwrap();
+        let pool = UploadActor::start_pool(options.actors, deps, Box::new(|name| eprintln!("{name} gave up"))).unwrap();
         Self { dir, journal, pool, stats, database, objects, news: told }
     }
 
@@ -122,6 +129,7 @@ impl Node {
     /// it still does no longer reaches the files of the new one.
     pub(crate) fn killed_and_started_again(self, options: &NodeOptions) -> Self {
         let left = tempfile::tempdir().unwrap();
+        // In this order: what the journal lets go of meanwhile is in the staging directory.
         for part in ["journal", "staging"] {
             copy_dir(&self.dir.path().join(part), &left.path().join(part));
         }
@@ -131,7 +139,7 @@ impl Node {
 
     /// Drained, and a new process in the same place.
     pub(crate) async fn drained_and_started_again(self, options: &NodeOptions) -> Self {
-        self.drain().await;
+        self.drain(Duration::from_secs(10)).await;
         let Self { dir, journal, pool, database, objects, .. } = self;
         pool.stop();
         drop((pool, journal));
@@ -142,9 +150,9 @@ impl Node {
         Self::start_in(dir, objects, database, options)
     }
 
-    pub(crate) async fn drain(&self) {
+    pub(crate) async fn drain(&self, deadline: Duration) {
         for actor in self.pool.all() {
-            actor.send(Drain { deadline: Duration::from_secs(10) }).await.unwrap();
+            actor.send(Drain { deadline }).await.unwrap();
         }
     }
 
@@ -187,7 +195,13 @@ fn copy_dir(from: &Path, to: &Path) {
     fs::create_dir(to).unwrap();
     for entry in fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();
-        fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+        match fs::copy(entry.path(), to.join(entry.file_name())) {
+            // Removed or renamed since it was listed.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            copied => {
+                copied.unwrap();
+            }
+        }
     }
 }
 

@@ -125,17 +125,31 @@ async fn a_client_goes_on_after_its_node_was_killed() {
     let server = TestS3::start();
     for sync_interval in [Duration::from_millis(100), Duration::from_hours(1)] {
         let options = NodeOptions { sync_interval, ..NodeOptions::default() };
-        let node = Node::start(store_on(&server), &options);
-        let mut client = Client::new(300 * KIB);
+        let node = Node::start(store_on(&server), &NodeOptions { actors: 1, ..options });
+        // Several segments of the journal, so that it could let go of some too early.
+        let mut client = Client::new(4 * MIB);
         client.begin(&node);
-        client.send(&node, 200 * KIB, 7 * KIB);
-        client.acknowledged().await;
+        // No faster than segments are made: a full journal would have everything synced.
+        for end in (1..=12).map(|quarter| quarter * 256 * KIB) {
+            client.send(&node, end, 70 * KIB);
+            client.acknowledged().await;
+        }
+        if sync_interval < Duration::from_secs(1) {
+            until("a trimmed journal", || node.journal.stats().kept_bytes < 2 * MIB as u64).await;
+        } else {
+            // The journal lets go of another run, and of nothing that this one still needs.
+            let mut other = Client::new(KIB);
+            other.record(&node, KIB).await;
+            let stage = node.staging().join(format!("{}.part", other.begin.run));
+            until("the other run to leave", || !stage.exists()).await;
+            node.database.parts.lock().unwrap().clear();
+        }
 
         let mut node = node.killed_and_started_again(&options);
         let runs = node.runs_of(client.begin.stream).await;
         assert_eq!(runs.len(), 1);
-        assert_eq!((runs[0].run, runs[0].len, runs[0].open), (client.begin.run, 200 * KIB as u64, true));
-        client.send(&node, 300 * KIB, 7 * KIB);
+        assert_eq!((runs[0].run, runs[0].len, runs[0].open), (client.begin.run, 3 * MIB as u64, true));
+        client.send(&node, 4 * MIB, 70 * KIB);
         client.end(&node);
         assert_stored(&mut node, &server, &client).await;
     }
@@ -154,6 +168,34 @@ async fn a_killed_node_stores_what_nobody_comes_back_for() {
     let options = NodeOptions { reconnect_grace: Duration::from_millis(50), actors: 3, ..NodeOptions::default() };
     let mut node = node.killed_and_started_again(&options);
     assert_stored(&mut node, &server, &client).await;
+}
+
+#[actix::test]
+async fn a_stored_run_is_not_stored_again_after_a_kill() {
+    let server = TestS3::start();
+    let options = NodeOptions::default();
+    let mut node = Node::start(store_on(&server), &options);
+    let mut client = Client::new(80 * KIB);
+    client.record(&node, 9 * KIB).await;
+    assert_stored(&mut node, &server, &client).await;
+
+    let mut node = node.killed_and_started_again(&options);
+    assert_eq!(node.runs_of(client.begin.stream).await, []);
+    assert!(node.was_told_nothing());
+    assert_eq!(node.database.only_part().run, client.begin.run);
+}
+
+#[actix::test]
+async fn an_acknowledged_chunk_is_on_the_disk() {
+    let server = TestS3::start();
+    let node = Node::start(store_on(&server), &NodeOptions::default());
+    let mut client = Client::new(100 * KIB);
+    client.begin(&node);
+    for sent in 1..=100 {
+        client.send(&node, sent * KIB, KIB);
+        client.acknowledged().await;
+        assert_eq!(node.journal.synced(), node.journal.end());
+    }
 }
 
 #[actix::test]
@@ -238,7 +280,15 @@ async fn a_full_journal_makes_chunks_wait_and_loses_none() {
     };
     let mut node = Node::start(store_on(&server), &options);
     let mut client = Client::new(4 * MIB);
-    client.record(&node, 50 * KIB).await;
+    client.begin(&node);
+    // Small ones would fit where large ones did not, and must not overtake them.
+    for end in (0..=40).map(|chunk| chunk * 100 * KIB) {
+        client.send(&node, end, 100 * KIB);
+        client.send(&node, end + 100, 100);
+    }
+    client.send(&node, 4 * MIB, 50 * KIB);
+    client.acknowledged().await;
+    client.end(&node);
     assert_eq!(node.told_of_stored().await.run, client.begin.run);
     assert!(fs::read(server.file_of(&client.key())).unwrap() == client.bytes);
     assert!(node.stats.pauses.load(Ordering::SeqCst) > 0);
@@ -295,6 +345,25 @@ async fn a_drained_node_leaves_open_runs_to_the_next() {
 }
 
 #[actix::test]
+async fn a_drain_waits_for_what_is_under_way_and_finishes_nothing_that_is_open() {
+    let server = TestS3::start();
+    let node = Node::start(store_on(&server), &NodeOptions { actors: 1, ..NodeOptions::default() });
+    node.database.hangs.store(true, Ordering::SeqCst);
+    let mut busy = Client::new(KIB);
+    busy.record(&node, KIB).await;
+    until("an object", || server.file_of(&busy.key()).exists()).await;
+    let mut open = Client::new(KIB);
+    open.begin(&node);
+    open.send(&node, KIB, KIB);
+    open.finish(&node, Duration::from_millis(100), FinishReason::ConnectionLost);
+
+    let begun = std::time::Instant::now();
+    node.drain(Duration::from_secs(1)).await;
+    assert!((Duration::from_secs(1)..Duration::from_secs(5)).contains(&begun.elapsed()), "{:?}", begun.elapsed());
+    assert!(!server.file_of(&open.key()).exists());
+}
+
+#[actix::test]
 async fn a_drain_does_not_wait_for_a_store_that_is_away() {
     let mut server = TestS3::start();
     let options = NodeOptions::default();
@@ -304,7 +373,7 @@ async fn a_drain_does_not_wait_for_a_store_that_is_away() {
     client.record(&node, KIB).await;
     until("a failure", || node.stats.retries.load(Ordering::SeqCst) >= 1).await;
     let begun = std::time::Instant::now();
-    node.drain().await;
+    node.drain(Duration::from_secs(10)).await;
     assert!(begun.elapsed() < Duration::from_secs(8), "{:?}", begun.elapsed());
 }
 

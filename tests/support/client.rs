@@ -77,7 +77,9 @@ impl PlainClient {
             let message = self.skipped.remove(at).unwrap();
             return wanted(&message).unwrap();
         }
-        loop {
+        // The server's pings keep the socket busy, so the patience is with the whole wait.
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        while tokio::time::Instant::now() < deadline {
             match self.receive().await {
                 Some(Ok(message)) => match wanted(&message) {
                     Some(value) => return value,
@@ -86,6 +88,7 @@ impl PlainClient {
                 closed => panic!("closed before {what}: {closed:?}, after {:?}", self.skipped),
             }
         }
+        panic!("no {what}, only {:?}", self.skipped)
     }
 
     /// The value under `key` of the next message that has it: `welcome`, `error`.

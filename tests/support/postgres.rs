@@ -68,7 +68,7 @@ while read -r command; do
     case $command in
         init) initdb --pgdata="$folder/data" --username=shopaloud --auth=trust --encoding=UTF8 --locale=C --no-sync ;;
         start) start ;;
-        stop) stop || true ;;
+        stop) stop ;;
     esac </dev/null >>"$folder/log" 2>&1
     echo $?
 done
@@ -121,7 +121,12 @@ impl TestPostgres {
         format!("postgres://shopaloud@localhost:{}/{database}?host={}", self.port, self.folder.display())
     }
 
-    /// Port at 127.0.0.1.
+    /// URL of a database over 127.0.0.1.
+    pub(crate) fn tcp_url(&self, database: &str) -> String {
+        format!("postgres://shopaloud@127.0.0.1:{}/{database}?sslmode=disable", self.tcp_port())
+    }
+
+    /// Port at 127.0.0.1, to put a proxy before it.
     pub(crate) fn tcp_port(&self) -> u16 {
         assert_eq!(self.listen, Listen::Tcp, "this server listens at no port");
         self.port
@@ -152,11 +157,8 @@ impl Supervisor {
             Listen::SocketOnly => "",
             Listen::Tcp => "127.0.0.1",
         };
-        // Nothing here has to survive the machine, and without fsync a database is made in a third of the time. A
-        // crash of the server alone loses nothing that it wrote.
         let server_options = format!(
-            "-c listen_addresses={address} -c unix_socket_directories={} -c max_connections=200 -c shared_buffers=32MB \
-             -c fsync=off",
+            "-c listen_addresses={address} -c unix_socket_directories={} -c max_connections=200 -c shared_buffers=32MB",
             folder.display()
         );
         let mut command = Command::new("sh");

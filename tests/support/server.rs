@@ -77,8 +77,7 @@ impl TestServer {
             .current_dir(self.folder.path())
             .env_clear()
             .env("PORT", "0")
-            .env("RUST_LOG", std::env::var("SHOPALOUD_TEST_LOG").unwrap_or_else(|_| "warn".into()))
-            .env("PATH", std::env::var_os("PATH").unwrap_or_default());
+            .env("RUST_LOG", "warn");
         if let Backend::Production { database_url, s3 } = &self.backend {
             command
                 .env("DATABASE_URL", database_url)

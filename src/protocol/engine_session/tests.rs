@@ -119,7 +119,9 @@ fn what_is_sent_waits_for_a_poll_and_a_poll_waits_for_what_is_sent() {
 fn a_poll_brings_no_more_than_a_client_takes() {
     let mut bench = Bench::polling();
     let texts: Vec<String> = (0..40).map(|number| number.to_string()).collect();
-    texts.iter().for_each(|text| assert_eq!(bench.send(text), []));
+    for text in &texts {
+        assert_eq!(bench.send(text), []);
+    }
     bench.close();
     let packets: Vec<Packet> = texts.iter().map(|text| message(text)).chain([Packet::Close]).collect();
     assert_eq!(bench.poll(1), [answer(1, &packets[..16])]);

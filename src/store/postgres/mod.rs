@@ -54,9 +54,13 @@ impl PostgresStore {
         // The server's own limits end what a client that gave up, or vanished in mid-transaction, has left running:
         // its locks would make the same batch wait when it is sent again.
         let limit_ms = options.statement_timeout.as_millis().max(1).to_string();
-        let limited = unlimited
-            .clone()
-            .options([("statement_timeout", &limit_ms), ("idle_in_transaction_session_timeout", &limit_ms)]);
+        let limited = unlimited.clone().options([
+            ("statement_timeout", limit_ms.as_str()),
+            ("idle_in_transaction_session_timeout", limit_ms.as_str()),
+            // Pages that count many events look costly to the planner, which then spends 100 ms on compiling a plan
+            // that runs for one.
+            ("jit", "off"),
+        ]);
         let pool = PgPoolOptions::new()
             .max_connections(options.readers.max(1))
             .acquire_timeout(options.connect_timeout)

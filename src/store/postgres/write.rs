@@ -53,7 +53,7 @@ async fn write_batch(
     node: NodeId,
     batch: &Batch<'_>,
 ) -> Result<WriteOutcome, sqlx::Error> {
-    if batch.has_only_events() {
+    if batch.has_only_events {
         return insert_events(connection, &batch.events).await;
     }
     let mut transaction = connection.begin().await?;

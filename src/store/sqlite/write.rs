@@ -18,8 +18,8 @@ use crate::{
     },
 };
 
-/// Each statement is a trip to the connection's thread and back. More rows gain nothing measurable; and since a batch
-/// leaves a rest of any size below this number, it is also how many texts the statement cache (100) has to keep.
+/// Each statement is a trip to the connection's thread and back; from 32 rows on, more gain nothing measurable. The rest
+/// of a batch is of any size below, so this is also how many texts the statement cache (100) has to keep.
 const EVENTS_PER_STATEMENT: usize = 64;
 
 /// A turn at the connection that writes.

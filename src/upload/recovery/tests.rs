@@ -1,3 +1,5 @@
+//! What a restart finds, and what it makes of it.
+
 use std::fs::{self, File};
 
 use bytes::Bytes;

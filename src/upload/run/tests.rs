@@ -1,3 +1,5 @@
+//! Stories of a run: what it decides when, without a disk.
+
 use super::*;
 
 const PART: u64 = 100;

@@ -1,3 +1,5 @@
+//! Staged files: what they hold, and what is left after a crash.
+
 use super::*;
 use crate::{
     domain::{AudioFormat, SessionId, StreamId, Timestamp, UserId},
@@ -133,6 +135,21 @@ fn a_job_saves_and_removes() {
     let left = staging.list().unwrap();
     assert_eq!(left.keys().collect::<Vec<_>>(), [&kept]);
     assert_eq!(left[&kept].as_ref().unwrap().as_ref().unwrap().synced_len, 5);
+}
+
+#[test]
+fn a_closed_stage_is_read_and_saved_but_takes_no_more() {
+    let folder = tempfile::tempdir().unwrap();
+    let staging = Staging::open(folder.path()).unwrap();
+    let run = RunId::new();
+    let mut stage = Stage::create(staging.bytes_of(run), PART).unwrap();
+    stage.replay(0, b"bytes").unwrap();
+    stage.close();
+    stage.replay(0, b"bytes").unwrap();
+    assert!(stage.replay(5, b"more").is_err());
+    assert_eq!(stage.whole().sha256, digest(b"bytes"));
+    let job = StagingJob { staging, saves: vec![(stage.file(), sidecar(run, 5))], removals: Vec::new() };
+    assert_eq!(job.carry_out().saved, [run]);
 }
 
 #[test]

@@ -9,6 +9,7 @@ on_every_store!(
     one_bad_event_fails_its_whole_batch,
     two_parts_cannot_be_the_same_object,
     sizes_beyond_what_sql_counts_are_refused,
+    a_write_that_is_given_up_is_done_or_not_done,
 );
 
 /// No stream has a position 0, so no database takes one.
@@ -72,6 +73,24 @@ async fn sizes_beyond_what_sql_counts_are_refused(fixture: Fixture) {
     refused(&fixture, &batch).await;
 
     assert_eq!(fixture.store.stream_state(stream).await.unwrap(), None);
+}
+
+/// The caller's own time limit, or its end, may drop a write at any point.
+async fn a_write_that_is_given_up_is_done_or_not_done(fixture: Fixture) {
+    for patience_ms in [0, 1, 2, 4, 8, 16, 32] {
+        let (session, stream) = (SessionId::new(), StreamId::new());
+        let mut batch: Vec<_> = (1..=1_000).map(|seq| event_in(session, stream, seq)).collect();
+        batch.push(stream_opened(stream, "anna", 0));
+        let mut writer = fixture.writer().await;
+        let patience = Duration::from_millis(patience_ms);
+        let _ = tokio::time::timeout(patience, writer.write(fixture.node, &batch)).await;
+        drop(writer);
+
+        let outcome = fixture.write(&batch).await;
+
+        assert!([0, 1_000].contains(&outcome.events_stored), "{patience_ms} ms: {outcome:?}");
+        assert_eq!(fixture.session_events(session, 2_000).await.len(), 1_000);
+    }
 }
 
 /// Postgres takes no NUL in a text. None can come through [`JsonText::parse`].

@@ -6,9 +6,10 @@ use sqlx::{Connection, Executor, PgConnection, SqliteConnection};
 use tokio::net::TcpListener;
 
 use super::*;
-use crate::support::postgres::Listen;
+use crate::support::{postgres::Listen, proxy::TcpProxy};
 
-const SHORT: Duration = Duration::from_millis(300);
+/// Long enough for calls that should succeed, on a busy machine.
+const SHORT: Duration = Duration::from_secs(1);
 
 fn impatient(url: &str) -> StoreOptions {
     StoreOptions { connect_timeout: SHORT, statement_timeout: SHORT, readers: 1, ..options(url.to_owned()) }
@@ -33,8 +34,8 @@ async fn assert_away(store: &dyn Store, writer: Option<&mut Box<dyn StoreWriter>
 
 #[tokio::test]
 async fn postgres_crashes_and_comes_back() {
-    let server = TestPostgres::start_private(Listen::SocketOnly);
-    let fixture = Fixture::migrated(server.create_database().await, None).await;
+    let server = TestPostgres::start_private(Listen::Tcp);
+    let fixture = Fixture::migrated(server.tcp_url("postgres"), None).await;
     let store = open(&impatient(&fixture.options.url)).await.unwrap();
     let stream = StreamId::new();
     let mut writer = store.writer().await.unwrap();
@@ -61,18 +62,43 @@ async fn a_server_that_never_answers_is_given_up() {
     store.close().await;
 }
 
-/// The reader's connection is lost to a lock; the only place in the pool must not be lost with it.
+/// As the last test, but the connections were good before.
+#[tokio::test]
+async fn a_network_that_swallows_everything_is_given_up_and_comes_back() {
+    let server = TestPostgres::start_private(Listen::Tcp);
+    let proxy = TcpProxy::before(server.tcp_port()).await;
+    let url = format!("postgres://shopaloud@{}/postgres?sslmode=disable", proxy.address());
+    let fixture = Fixture::migrated(url.clone(), None).await;
+    let store = open(&impatient(&url)).await.unwrap();
+    let mut writer = store.writer().await.unwrap();
+    store.ping().await.unwrap();
+
+    proxy.freeze();
+    assert_away(&*store, Some(&mut writer)).await;
+
+    proxy.thaw();
+    store.ping().await.unwrap();
+    assert_eq!(fixture.write(&[Record::Event(event(StreamId::new(), 1))]).await.events_stored, 1);
+}
+
 #[tokio::test]
 async fn a_lock_in_postgres_is_waited_for_no_longer_than_allowed() {
     let fixture = Fixture::postgres().await;
     let store = open(&impatient(&fixture.options.url)).await.unwrap();
     let mut writer = store.writer().await.unwrap();
     let mut other = PgConnection::connect(&fixture.options.url).await.unwrap();
-    other.execute("BEGIN; LOCK TABLE sessions, events, presence").await.unwrap();
+    other.execute("BEGIN; LOCK TABLE sessions, presence").await.unwrap();
 
     assert!(store.sessions(None, 1).await.unwrap_err().is_retryable());
     assert!(writer.write(fixture.node, &[presence("anna", true, 0)]).await.unwrap_err().is_retryable());
     store.ping().await.unwrap();
+
+    // What was given up here ends there too: it must not get the lock, later, before those who still want it.
+    let waiting =
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    while sqlx::query_scalar::<_, i64>(waiting).fetch_one(&mut other).await.unwrap() > 0 {
+        tokio::task::yield_now().await;
+    }
 
     other.execute("COMMIT").await.unwrap();
     assert_eq!(store.sessions(None, 1).await.unwrap(), []);
@@ -80,16 +106,17 @@ async fn a_lock_in_postgres_is_waited_for_no_longer_than_allowed() {
     writer.write(fixture.node, &[presence("anna", true, 0)]).await.unwrap();
 }
 
-/// A reader leaves in the middle of an answer, as a browser tab does.
+/// A reader leaves in the middle of an answer, as a browser tab does. The server goes on with it until its own limit,
+/// far away; the one place in the pool must be free before.
 #[tokio::test]
-async fn an_abandoned_read_does_not_keep_its_connection() {
+async fn an_abandoned_read_does_not_keep_its_place() {
     let fixture = Fixture::postgres().await;
-    let store = open(&StoreOptions { readers: 1, ..fixture.options.clone() }).await.unwrap();
+    let wait = Duration::from_secs(5);
+    let store = open(&StoreOptions { readers: 1, connect_timeout: wait, ..fixture.options.clone() }).await.unwrap();
     let mut other = PgConnection::connect(&fixture.options.url).await.unwrap();
     other.execute("BEGIN; LOCK TABLE sessions").await.unwrap();
 
-    let read = store.sessions(None, 1);
-    tokio::time::timeout(SHORT, read).await.unwrap_err();
+    tokio::time::timeout(Duration::from_millis(300), store.sessions(None, 1)).await.unwrap_err();
 
     store.ping().await.unwrap();
     other.close().await.unwrap();
@@ -120,4 +147,13 @@ async fn a_sqlite_file_that_is_not_there_yet_is_only_away() {
 
     store.migrate().await.unwrap();
     store.ping().await.unwrap();
+}
+
+/// In the mode that files have otherwise, readers and the writer wait for each other.
+#[tokio::test]
+async fn a_sqlite_file_has_a_write_ahead_log() {
+    let fixture = Fixture::sqlite().await;
+    let mut other = SqliteConnection::connect(&fixture.options.url).await.unwrap();
+    let mode: String = sqlx::query_scalar("PRAGMA journal_mode").fetch_one(&mut other).await.unwrap();
+    assert_eq!(mode, "wal");
 }

@@ -137,6 +137,8 @@ async fn an_idle_verdict_that_comes_again_after_a_revival_is_void(fixture: Fixtu
     let session = SessionId::new();
     let verdict = closed(session, Expired, 50);
     fixture.write(&[session_opened(session, "anna", 0), verdict.clone()]).await;
+    fixture.write(&[touched(session, 49)]).await;
+    assert_eq!(state(&fixture, session).await, (Expired, Some(at(50))), "a sign of life from before the verdict");
     fixture.write(&[touched(session, 60)]).await;
 
     fixture.write(&[verdict]).await;

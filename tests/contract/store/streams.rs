@@ -66,8 +66,9 @@ async fn audio_is_stored_up_to_the_end_of_the_last_part(fixture: Fixture) {
 async fn parts_come_by_session_then_by_start(fixture: Fixture) {
     let (first, second, stream) = (SessionId::from_bytes([1; 16]), SessionId::from_bytes([2; 16]), StreamId::new());
     let starting = |session, ms| AudioPart { started_at: at(ms), ..part(session, stream, 0, 1) };
-    let parts = [starting(first, 10), starting(first, 20), starting(second, 5), starting(SessionId::new(), 1)];
-    fixture.write(&[3, 2, 1, 0].map(|index: usize| Record::AudioAttached(parts[index].clone()))).await;
+    let mut parts = [starting(SessionId::new(), 1), starting(second, 5), starting(first, 20), starting(first, 10)];
+    fixture.write(&parts.clone().map(Record::AudioAttached)).await;
+    parts.reverse();
 
     assert_eq!(fixture.store.audio_parts(&[second, first]).await.unwrap(), parts[..3]);
     assert_eq!(fixture.store.audio_parts(&[second]).await.unwrap(), parts[2..3]);

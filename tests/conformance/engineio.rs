@@ -259,6 +259,10 @@ async fn a_client_closes_by_packet() {
         assert_eq!((poll, post), ((200, "6".to_owned()), (200, "ok".to_owned())));
         assert_eq!(raw.poll(&sid).await.0, 400);
     }
+    let sid = raw.open().await;
+    raw.post(&sid, "1").await;
+    assert_eq!(raw.poll(&sid).await, (200, "6".to_owned()));
+    assert_eq!(raw.poll(&sid).await.0, 400);
     let mut socket = raw.open_websocket().await;
     socket.send("1").await;
     assert!(socket.closed().await.0.is_empty());

@@ -9,12 +9,9 @@ use std::{
     path::{Path, PathBuf},
     process::{Command, Output},
     sync::Mutex,
-    time::Duration,
 };
 
-use shopaloud::session::engine::EngineOptions;
-
-use crate::{echo::options, raw::Raw};
+use crate::raw::Raw;
 
 /// One installation at a time; the tests run in parallel.
 static INSTALLING: Mutex<()> = Mutex::new(());
@@ -75,8 +72,7 @@ fn python() -> PathBuf {
 }
 
 async fn runs(command: impl FnOnce(String) -> Command + Send + 'static) {
-    // A heartbeat to be seen, and time for a busy machine to answer it.
-    let raw = Raw::start("socket.io", &EngineOptions { ping_timeout: Duration::from_secs(5), ..options() });
+    let raw = Raw::patient("socket.io");
     let url = format!("http://{}", raw.server.address);
     actix_web::web::block(move || run(&mut command(url))).await.unwrap();
     raw.stop().await;

@@ -1,6 +1,6 @@
 //! The echo application that the protocols' own test suites expect, on the product's transport and protocol modules.
 //!
-//! Engine.IO at `/engine.io/` echoes every message. Socket.IO at `/socket.io/` has the namespaces `/` and `/custom`:
+//! Engine.IO at `/engine.io/` echoes every message, and sends without end when asked to. Socket.IO at `/socket.io/` has the namespaces `/` and `/custom`:
 //! it emits `auth` with the handshake's payload, answers `message` with `message-back` and `message-with-ack` with an
 //! acknowledgement, each with the same arguments.
 
@@ -31,6 +31,10 @@ use shopaloud::{
 };
 
 pub(crate) const MAX_MESSAGE_BYTES: usize = 1_000_000;
+
+/// The message that asks the Engine.IO echo to send without end, and the size of each frame.
+pub(crate) const FLOOD: &str = "flood";
+const FLOOD_FRAME_BYTES: usize = 60_000;
 
 /// How long a client may take to connect to a namespace. The suites wait more than a second before some.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -116,15 +120,27 @@ impl Actor for RawEchoActor {
     }
 }
 
-impl Handler<FrameIn> for RawEchoActor {
-    type Result = ();
-
-    fn handle(&mut self, message: FrameIn, ctx: &mut Self::Context) {
-        if self.connection.send(message.frame).is_err() {
+impl RawEchoActor {
+    fn send(&self, frame: Frame, ctx: &mut Context<Self>) {
+        if self.connection.send(frame).is_err() {
             let slow = ErrorCode::SlowReader;
             self.connection.close(slow.close_code(), slow.as_str());
             ctx.stop();
         }
+    }
+}
+
+impl Handler<FrameIn> for RawEchoActor {
+    type Result = ();
+
+    fn handle(&mut self, message: FrameIn, ctx: &mut Self::Context) {
+        if matches!(&message.frame, Frame::Text(text) if &**text == FLOOD) {
+            // One frame at a time, so that each is taken before the next: what fills up is the way to the client.
+            ctx.run_interval(Duration::from_millis(1), |actor, ctx| {
+                actor.send(Frame::Text("x".repeat(FLOOD_FRAME_BYTES).into()), ctx);
+            });
+        }
+        self.send(message.frame, ctx);
     }
 }
 

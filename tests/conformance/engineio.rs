@@ -5,7 +5,10 @@ use std::time::{Duration, Instant};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use crate::raw::{Raw, calm_options};
+use crate::{
+    echo::options,
+    raw::{Raw, calm_options},
+};
 use shopaloud::session::engine::EngineOptions;
 
 fn fields(open: &str) -> Value {
@@ -204,7 +207,7 @@ async fn a_post_that_is_given_up_ends_the_session() {
 
 #[actix_web::test]
 async fn the_server_pings_and_the_client_pongs() {
-    let raw = Raw::engineio();
+    let raw = Raw::patient("engine.io");
     let began = Instant::now();
     let sid = raw.open().await;
     let mut socket = raw.open_websocket().await;
@@ -234,10 +237,10 @@ async fn who_does_not_pong_is_closed() {
 
 #[actix_web::test]
 async fn whoever_keeps_sending_is_alive() {
-    let raw = Raw::engineio();
+    let raw = Raw::start("engine.io", &EngineOptions { ping_timeout: Duration::from_secs(1), ..options() });
     let mut socket = raw.open_websocket().await;
     let began = Instant::now();
-    while began.elapsed() < Duration::from_millis(1_200) {
+    while began.elapsed() < Duration::from_millis(2_500) {
         socket.send("4a").await;
         while socket.text().await != "4a" {}
         tokio::time::sleep(Duration::from_millis(20)).await;
@@ -256,6 +259,10 @@ async fn a_client_closes_by_packet() {
         assert_eq!((poll, post), ((200, "6".to_owned()), (200, "ok".to_owned())));
         assert_eq!(raw.poll(&sid).await.0, 400);
     }
+    let sid = raw.open().await;
+    raw.post(&sid, "1").await;
+    assert_eq!(raw.poll(&sid).await, (200, "6".to_owned()));
+    assert_eq!(raw.poll(&sid).await.0, 400);
     let mut socket = raw.open_websocket().await;
     socket.send("1").await;
     assert!(socket.closed().await.0.is_empty());

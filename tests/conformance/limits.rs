@@ -1,11 +1,11 @@
 //! What this server adds to the protocols: limits, origins, and forgetting.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use reqwest::{Method, StatusCode, header::HeaderMap};
 
 use crate::{
-    echo::MAX_MESSAGE_BYTES,
+    echo::{FLOOD, MAX_MESSAGE_BYTES},
     engineio::slow_body,
     raw::{Raw, calm_options},
 };
@@ -53,8 +53,11 @@ async fn a_body_that_takes_too_long_is_refused() {
     let raw = Raw::start("engine.io", &EngineOptions { message_timeout: Duration::from_millis(100), ..calm_options() });
     let sid = raw.open().await;
     let (body, sender) = slow_body("4a");
+    let began = Instant::now();
     let post = tokio::spawn(raw.post_request(&sid).body(body).send());
     raw.forgotten().await;
+    // Long before the client itself would have given up.
+    assert!(began.elapsed() < Duration::from_secs(5));
     drop(sender);
     if let Ok(response) = post.await.unwrap() {
         assert_eq!(response.status(), StatusCode::REQUEST_TIMEOUT);
@@ -97,6 +100,20 @@ async fn what_waits_for_a_websocket_is_limited() {
     let mut socket = raw.open_websocket().await;
     socket.send(&format!("4{}", "x".repeat(2_000))).await;
     assert_eq!(socket.closed().await.1.unwrap().reason.as_str(), "slow_reader");
+    raw.stop().await;
+}
+
+#[actix_web::test]
+async fn a_client_that_does_not_read_is_closed_with_a_reason() {
+    let raw = Raw::start("engine.io", &EngineOptions { outbound_bytes: 200_000, ..calm_options() });
+    let mut socket = raw.open_websocket().await;
+    socket.send(&format!("4{FLOOD}")).await;
+    raw.forgotten().await;
+    assert_eq!(socket.closed().await.1.unwrap().reason.as_str(), "slow_reader");
+
+    let sid = raw.open().await;
+    raw.post(&sid, format!("4{FLOOD}")).await;
+    raw.forgotten().await;
     raw.stop().await;
 }
 

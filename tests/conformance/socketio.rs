@@ -147,7 +147,7 @@ async fn leaving_one_namespace_leaves_the_others() {
 
 #[actix_web::test]
 async fn a_client_that_left_every_namespace_keeps_its_heartbeat() {
-    let raw = Raw::socketio();
+    let raw = Raw::patient("socket.io");
     let mut socket = raw.open_websocket().await;
     socket.send("40").await;
     assert!(socket.text_beside_pings().await.starts_with("40{"));

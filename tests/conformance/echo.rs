@@ -121,6 +121,14 @@ impl Actor for RawEchoActor {
 }
 
 impl RawEchoActor {
+    /// One frame at a time, so that each is taken before the next: what fills up is the way to the client.
+    fn flood(ctx: &mut Context<Self>) {
+        ctx.run_later(Duration::from_millis(1), |actor, ctx| {
+            actor.send(Frame::Text("x".repeat(FLOOD_FRAME_BYTES).into()), ctx);
+            Self::flood(ctx);
+        });
+    }
+
     fn send(&self, frame: Frame, ctx: &mut Context<Self>) {
         if self.connection.send(frame).is_err() {
             let slow = ErrorCode::SlowReader;
@@ -135,10 +143,7 @@ impl Handler<FrameIn> for RawEchoActor {
 
     fn handle(&mut self, message: FrameIn, ctx: &mut Self::Context) {
         if matches!(&message.frame, Frame::Text(text) if &**text == FLOOD) {
-            // One frame at a time, so that each is taken before the next: what fills up is the way to the client.
-            ctx.run_interval(Duration::from_millis(1), |actor, ctx| {
-                actor.send(Frame::Text("x".repeat(FLOOD_FRAME_BYTES).into()), ctx);
-            });
+            Self::flood(ctx);
         }
         self.send(message.frame, ctx);
     }

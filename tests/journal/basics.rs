@@ -301,6 +301,7 @@ async fn a_segment_that_cannot_be_made_is_tried_again() {
     // What was taken is safe although there is no space for more.
     journal.synced_at(journal.end()).await.unwrap();
     assert_eq!(journal.append(&[entry(taken, 400)]), Err(AppendError::Full));
+    assert!(tokio::time::timeout(Duration::from_millis(300), journal.room()).await.is_err());
     fs::remove_dir_all(&obstacle).unwrap();
     // Without anybody asking again.
     journal.room().await;

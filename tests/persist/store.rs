@@ -29,7 +29,7 @@ pub enum Behaviour {
     Hangs,
     /// The same for writes alone.
     HoldsWrites,
-    /// Each write takes a few milliseconds.
+    /// Each write takes far longer than a sync of the journal.
     Slow,
     /// Each write fails with the probability given: half of these after it was committed.
     Flaky(f64),
@@ -143,7 +143,7 @@ impl StoreWriter for FakeWriter {
         let mut lost_answer = false;
         match store.unless(&[Behaviour::Hangs, Behaviour::HoldsWrites]).await {
             Behaviour::Well | Behaviour::Hangs | Behaviour::HoldsWrites => {}
-            Behaviour::Slow => tokio::time::sleep(Duration::from_millis(5)).await,
+            Behaviour::Slow => tokio::time::sleep(Duration::from_millis(50)).await,
             Behaviour::Away => return Err(error(StoreErrorKind::Retryable, "connection lost")),
             Behaviour::Flaky(probability) => {
                 // Gives others a turn, so that writes overlap with appends.

@@ -46,6 +46,29 @@ async fn recording_goes_on_while_the_database_is_away() {
 }
 
 #[actix::test]
+async fn the_way_back_is_found_under_load() {
+    let directory = tempfile::tempdir().unwrap();
+    let options = PersistOptions { max_rows: 10_000, ..options() };
+    let node = Node::start(directory.path(), &FakeStore::new(), options, 1);
+    let mut client = node.connect().await;
+    node.store.behave(Behaviour::Away);
+    client.say();
+    node.until(|node| node.stats.snapshot().backlog_actors == 1).await;
+    node.store.behave(Behaviour::Slow);
+    // Each sync lets go of some that came while the last batch was written: the reader alone would never catch up.
+    let loading = async {
+        while node.stats.snapshot().backlog_actors == 1 {
+            client.say();
+            tokio::time::sleep(Duration::from_micros(200)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, loading).await.expect("the backlog ends while records come");
+    client.stored(client.ticket).await;
+    assert_complete(&node.store, &[client]);
+    assert!(node.stop(PATIENCE).await);
+}
+
+#[actix::test]
 async fn a_short_failure_is_ridden_out_with_the_same_records() {
     let directory = tempfile::tempdir().unwrap();
     let options = PersistOptions { spill_after: Duration::from_mins(1), ..options() };

@@ -141,7 +141,7 @@ async fn after_a_restart_an_opening_waits_for_the_replay() {
     node.until(|node| node.stats.snapshot().received >= 11).await;
     assert!(!node.stop(PATIENCE).await);
 
-    store.behave(Behaviour::Hangs);
+    store.behave(Behaviour::HoldsWrites);
     let attempts = store.lock().attempts;
     let options = PersistOptions { spill_after: Duration::from_mins(1), ..options() };
     let node = Node::start(directory.path(), &store, options, 1);
@@ -164,7 +164,7 @@ async fn a_replay_that_takes_long_is_not_waited_for() {
     node.until(|node| node.stats.snapshot().received >= 3).await;
     assert!(!node.stop(PATIENCE).await);
 
-    store.behave(Behaviour::Hangs);
+    store.behave(Behaviour::HoldsWrites);
     let lookup_timeout = Duration::from_millis(50);
     let options = PersistOptions { spill_after: Duration::from_mins(1), lookup_timeout, ..options() };
     let node = Node::start(directory.path(), &store, options, 1);

@@ -27,6 +27,10 @@ pub enum Behaviour {
     Away,
     /// Never answers, until it behaves otherwise.
     Hangs,
+    /// The same for writes alone.
+    HoldsWrites,
+    /// Each write takes far longer than a sync of the journal.
+    Slow,
     /// Each write fails with the probability given: half of these after it was committed.
     Flaky(f64),
     /// The next write panics, then all is well.
@@ -92,8 +96,9 @@ impl FakeStore {
         outcome
     }
 
-    async fn while_hanging(&self) -> Behaviour {
-        *self.behaviour.subscribe().wait_for(|behaviour| *behaviour != Behaviour::Hangs).await.unwrap()
+    /// What it does once it does not do any of `these`.
+    async fn unless(&self, these: &[Behaviour]) -> Behaviour {
+        *self.behaviour.subscribe().wait_for(|behaviour| !these.contains(behaviour)).await.unwrap()
     }
 }
 
@@ -136,8 +141,9 @@ impl StoreWriter for FakeWriter {
         let store = &self.0;
         store.change(|contents| contents.attempts += 1);
         let mut lost_answer = false;
-        match store.while_hanging().await {
-            Behaviour::Well | Behaviour::Hangs => {}
+        match store.unless(&[Behaviour::Hangs, Behaviour::HoldsWrites]).await {
+            Behaviour::Well | Behaviour::Hangs | Behaviour::HoldsWrites => {}
+            Behaviour::Slow => tokio::time::sleep(Duration::from_millis(50)).await,
             Behaviour::Away => return Err(error(StoreErrorKind::Retryable, "connection lost")),
             Behaviour::Flaky(probability) => {
                 // Gives others a turn, so that writes overlap with appends.
@@ -192,7 +198,7 @@ impl Store for FakeStore {
 
     async fn stream_state(&self, stream: StreamId) -> Result<Option<StreamState>, StoreError> {
         self.change(|contents| contents.lookups += 1);
-        if self.while_hanging().await == Behaviour::Away {
+        if self.unless(&[Behaviour::Hangs]).await == Behaviour::Away {
             return Err(error(StoreErrorKind::Retryable, "connection refused"));
         }
         let contents = self.lock();
@@ -206,7 +212,7 @@ impl Store for FakeStore {
 
     async fn open_session(&self, user: &UserId, _: Timestamp, _: Timestamp) -> Result<Option<OpenSession>, StoreError> {
         self.change(|contents| contents.lookups += 1);
-        if self.while_hanging().await == Behaviour::Away {
+        if self.unless(&[Behaviour::Hangs]).await == Behaviour::Away {
             return Err(error(StoreErrorKind::Retryable, "connection refused"));
         }
         Ok(self.lock().open_sessions.get(user).cloned())

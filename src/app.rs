@@ -224,7 +224,8 @@ impl Node {
         tokio::task::spawn_blocking(move || journal.close()).await?;
         self.store.close().await;
         if late.is_empty() {
-            tracing::info!(elapsed_ms = began.elapsed().as_millis(), "everything received is durable");
+            let elapsed_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+            tracing::info!(elapsed_ms, "everything received is durable");
             Ok(())
         } else {
             anyhow::bail!("not drained in time, waiting in the journal: {}", late.join(", "))

@@ -240,8 +240,9 @@ impl ObjectStore for S3Store {
             return Ok(Verdict::Different(format!("{len} bytes long instead of {}", expected.size_bytes)));
         }
         match head.checksum_sha256().and_then(|told| compare(told, expected)) {
-            Some(verdict) => Ok(verdict),
-            None => self.verify_by_reading(key, expected).await,
+            Some(Verdict::Intact) => Ok(Verdict::Intact),
+            // Stores differ in what they call the checksum of an object of many parts. The bytes have the last word.
+            _ => self.verify_by_reading(key, expected).await,
         }
     }
 

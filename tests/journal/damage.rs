@@ -37,7 +37,7 @@ async fn a_tail_cut_anywhere_keeps_what_is_whole_in_front_of_it() {
     let original = tempfile::tempdir().unwrap();
     let written = written(original.path()).await;
     let (file, end) = end_of(original.path(), written[59].0);
-    let (_, start) = end_of(original.path(), written[57].0);
+    let (_, start) = end_of(original.path(), written[58].0);
     for cut in start..=end {
         for zeros_follow in [true, false] {
             let directory = tempfile::tempdir().unwrap();
@@ -97,7 +97,7 @@ async fn a_flipped_bit_costs_at_most_the_entry_it_is_in() {
     for file in segment_files(original.path()) {
         let pristine = fs::read(&file).unwrap();
         // Every byte of the first frames and of the header, then a sample.
-        for at in (0..pristine.len()).filter(|at| *at < 500 || at % 7 == 0) {
+        for at in (0..pristine.len()).filter(|at| *at < 300 || at % 37 == 0) {
             copy_directory(original.path(), directory.path());
             let mut bytes = pristine.clone();
             bytes[at] ^= 1 << (at % 8);
@@ -119,7 +119,7 @@ async fn a_flipped_bit_costs_at_most_the_entry_it_is_in() {
             }
         }
     }
-    assert!(missing_ever > 100);
+    assert!(missing_ever > 50);
 }
 
 #[tokio::test]

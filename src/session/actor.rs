@@ -15,7 +15,7 @@ use super::{
     delivery::{DeliveryActor, SessionOver},
     effect::{AudioEffect, Effect},
     registry::{ConnectionId, Now, Registry},
-    state::{SessionSettings, SessionState, Surroundings},
+    state::{SessionSettings, SessionState, Surroundings, aborted},
 };
 use crate::{
     domain::{Presence, Record, StreamId, UserId},
@@ -25,8 +25,12 @@ use crate::{
     },
     protocol::{Codec, ErrorCode, ProtocolError, ServerMessage},
     runtime::{ActorPool, MAILBOX_BOUNDED_BY_BYTES, Permit},
-    upload::{AppendAudio, AudioAck, AudioJournaled, LookupStreamAudio, UnstoredRun, UploadActor},
+    upload::{AppendAudio, AudioAck, AudioJournaled, AudioRefused, LookupStreamAudio, UnstoredRun, UploadActor},
 };
+
+/// Longest wait for what an earlier process left of a stream. Recovery takes far less; a disk that cannot be read takes
+/// for ever.
+const RECALL_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What every session of a node is made with.
 pub struct SessionDeps {
@@ -161,7 +165,10 @@ impl SessionActor {
     fn recall_then_open(&self, stream: StreamId, user: UserId, ctx: &mut Context<Self>) {
         let asked = self.deps.upload.all().into_iter().map(|actor| actor.send(LookupStreamAudio { stream }));
         let asked = futures_util::future::join_all(asked.collect::<Vec<_>>());
+        let asked = tokio::time::timeout(RECALL_TIMEOUT, asked);
         let recalled = asked.into_actor(self).map(move |answers, actor, ctx| {
+            // Without all answers, bytes that are durable could be taken a second time.
+            let Ok(answers) = answers else { return actor.fail(&aborted(), ctx) };
             let runs: Vec<UnstoredRun> = answers.into_iter().flatten().flatten().collect();
             actor.decide(|_, around| around.registry.recall_runs(stream, &runs, around.now, around.settings));
             if let Err(violation) = actor.open_stream(stream, user, true, ctx) {
@@ -191,7 +198,7 @@ impl SessionActor {
 
     fn append_audio(&self, audio: AudioEffect, ctx: &Context<Self>) -> Result<(), ProtocolError> {
         let AudioEffect { run, at, bytes, ticket, stream_end, permit } = audio;
-        let ack = AudioAck { to: ctx.address().recipient(), stream_end, ticket };
+        let ack = AudioAck::new(ctx.address().recipient(), ctx.address().recipient(), stream_end, ticket);
         self.deps
             .upload
             .of(&run)
@@ -240,10 +247,6 @@ fn tell_presence(persist: &ActorPool<PersistActor>, user: &UserId, connected: bo
     if persist.of(user).try_send(StoreRecord { record, reply: None }).is_err() {
         tracing::warn!("presence of a user was not recorded: the persistence actor is gone");
     }
-}
-
-fn aborted() -> ProtocolError {
-    ProtocolError::new(ErrorCode::Aborted, "reconnect and send again what was not acknowledged")
 }
 
 impl Actor for SessionActor {
@@ -324,6 +327,15 @@ impl Handler<AudioJournaled> for SessionActor {
 
     fn handle(&mut self, journaled: AudioJournaled, ctx: &mut Self::Context) {
         let effects = self.state.on_audio_journaled(journaled);
+        self.run(effects, ctx);
+    }
+}
+
+impl Handler<AudioRefused> for SessionActor {
+    type Result = ();
+
+    fn handle(&mut self, _: AudioRefused, ctx: &mut Self::Context) {
+        let effects = self.decide(SessionState::on_audio_refused);
         self.run(effects, ctx);
     }
 }

@@ -29,7 +29,17 @@ pub(super) struct AudioLane {
     accepted: u64,
     durable: u64,
     ticket: u64,
-    owed: VecDeque<(u64, AckTag)>,
+    /// Chunks on their way to the journal, in order.
+    under_way: VecDeque<Chunk>,
+}
+
+/// A chunk that is not known to be durable, or has one before it that is not.
+#[derive(Debug)]
+struct Chunk {
+    ticket: u64,
+    stream_end: u64,
+    tag: AckTag,
+    is_journaled: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -47,7 +57,7 @@ impl AudioLane {
             accepted: memo.map_or(0, |memo| memo.audio_accepted).max(durable),
             durable,
             ticket: 0,
-            owed: VecDeque::new(),
+            under_way: VecDeque::new(),
         }
     }
 
@@ -63,18 +73,34 @@ impl AudioLane {
         self.run.map(|active| active.run)
     }
 
+    /// Two runs may go to two actors, so a later chunk can be journaled before an earlier one: what counts is that
+    /// nothing before is missing.
     pub(super) fn on_journaled(&mut self, journaled: AudioJournaled) -> Vec<Effect> {
-        self.durable = self.durable.max(journaled.stream_end);
-        let mut effects = Vec::new();
-        let mut answered_by_count = false;
-        while let Some((_, tag)) = self.owed.pop_front_if(|(ticket, _)| *ticket <= journaled.ticket) {
-            // One byte count answers all chunks before it; an id needs an answer of its own.
-            if matches!(tag, AckTag::Seq(_)) && std::mem::replace(&mut answered_by_count, true) {
-                continue;
-            }
-            effects.push(Effect::Send(ServerMessage::AudioAcked { tag, stream_end: journaled.stream_end }));
+        if let Some(chunk) = self.under_way.iter_mut().find(|chunk| chunk.ticket == journaled.ticket) {
+            chunk.is_journaled = true;
         }
+        let mut effects = Vec::new();
+        let mut counted = None;
+        while let Some(chunk) = self.under_way.pop_front_if(|chunk| chunk.is_journaled) {
+            self.durable = self.durable.max(chunk.stream_end);
+            match chunk.tag {
+                AckTag::None => {}
+                // One byte count answers all chunks before it; an id needs an answer of its own.
+                tag @ AckTag::Seq(_) => counted = Some(tag),
+                tag @ AckTag::Id(_) => {
+                    effects.push(Effect::Send(ServerMessage::AudioAcked { tag, stream_end: self.durable }));
+                }
+            }
+        }
+        effects.extend(counted.map(|tag| Effect::Send(ServerMessage::AudioAcked { tag, stream_end: self.durable })));
         effects
+    }
+
+    /// Bytes that were handed over are not durable and never will be: the client is to send them again, into a run of
+    /// their own.
+    pub(super) const fn on_refused(&mut self) {
+        self.run = None;
+        self.accepted = self.durable;
     }
 
     /// Drops what was taken before; the rest is new.
@@ -111,6 +137,10 @@ impl Live {
         effects: &mut Vec<Effect>,
     ) -> Result<(), ProtocolError> {
         if bytes.is_empty() {
+            // A recorder's last blob may be empty, and its sender wait for an answer all the same.
+            if tag.is_wanted() {
+                effects.push(Effect::Send(ServerMessage::AudioAcked { tag, stream_end: self.audio.durable }));
+            }
             return Ok(());
         }
         let Some((session, is_late)) = self
@@ -132,15 +162,14 @@ impl Live {
             return Ok(());
         };
         self.audio.ticket += 1;
-        if tag.is_wanted() {
-            self.audio.owed.push_back((self.audio.ticket, tag));
-        }
+        let (ticket, stream_end) = (self.audio.ticket, self.audio.position);
+        self.audio.under_way.push_back(Chunk { ticket, stream_end, tag, is_journaled: false });
         effects.push(Effect::AppendAudio(AudioEffect {
             run,
             at: self.received_at(around),
             bytes: new_bytes,
-            ticket: self.audio.ticket,
-            stream_end: self.audio.position,
+            ticket,
+            stream_end,
             permit,
         }));
         if !is_late {

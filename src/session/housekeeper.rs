@@ -67,7 +67,12 @@ impl HousekeeperActor {
     }
 
     fn expired(&self, ExpiredSession { session, user }: ExpiredSession) {
-        self.registry.close_session(&user, session, None, Now::read().steady);
+        let now = Now::read().steady;
+        if self.registry.live_session(&user, now).is_some_and(|live| live.session == session) {
+            // Its touches wait in the journal, since the database was away: the next one to be stored revives it.
+            return;
+        }
+        self.registry.close_session(&user, session, None, now);
         if self.delivery.try_send(SessionOver { session, user }).is_err() {
             warn!(%session, "nobody is left to tell that the session's audio is saved");
         }

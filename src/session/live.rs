@@ -350,6 +350,10 @@ impl Live {
         self.audio.on_journaled(journaled)
     }
 
+    pub(super) const fn on_audio_refused(&mut self) {
+        self.audio.on_refused();
+    }
+
     /// Another connection of the user opened a session.
     pub(super) fn on_session_opened(&mut self, around: Surroundings<'_>) {
         if let Some(live) = around.registry.live_session(&self.user, around.now.steady) {

@@ -221,6 +221,14 @@ impl SessionState {
         }
     }
 
+    /// Audio was handed over that will not become durable: its run is finished, or its actor died.
+    pub(super) fn on_audio_refused(&mut self, around: Surroundings<'_>) -> Vec<Effect> {
+        if let Phase::Live(live) = &mut self.phase {
+            live.on_audio_refused();
+        }
+        self.fail(&aborted(), around)
+    }
+
     /// The stream was taken by another connection, or its actor died.
     pub(super) fn on_fenced(&mut self, stream: StreamId, reason: FenceReason, around: Surroundings<'_>) -> Vec<Effect> {
         let is_ours = match &self.phase {
@@ -233,9 +241,7 @@ impl SessionState {
         }
         let violation = match reason {
             FenceReason::Replaced => ProtocolError::new(ErrorCode::Replaced, "a newer connection resumed this stream"),
-            FenceReason::Aborted => {
-                ProtocolError::new(ErrorCode::Aborted, "reconnect and send again what was not acknowledged")
-            }
+            FenceReason::Aborted => aborted(),
         };
         self.fail(&violation, around)
     }
@@ -280,6 +286,11 @@ impl SessionState {
         effects.extend(farewell(violation));
         effects
     }
+}
+
+/// The server lost track of something that it was sent.
+pub(super) fn aborted() -> ProtocolError {
+    ProtocolError::new(ErrorCode::Aborted, "reconnect and send again what was not acknowledged")
 }
 
 /// The error before the close.

@@ -501,8 +501,30 @@ fn audio_acks_count_the_streams_bytes() {
     client.audio(&node, WEBM);
     client.audio(&node, b"more");
     client.audio(&node, b"last");
-    let effects = client.state.on_audio_journaled(AudioJournaled { stream_end: 12, ticket: 2 });
+    let out_of_order = client.state.on_audio_journaled(AudioJournaled { stream_end: 12, ticket: 2 });
+    assert!(out_of_order.is_empty(), "what is before it is not durable yet");
+    let effects = client.state.on_audio_journaled(AudioJournaled { stream_end: 8, ticket: 1 });
     assert!(matches!(sent(&effects)[..], [ServerMessage::AudioAcked { stream_end: 12, .. }]), "one count for two");
+}
+
+#[test]
+fn refused_audio_is_told_and_sent_again_into_a_run_of_its_own() {
+    let mut node = Node::new();
+    let (mut client, _) = node.hello("anna");
+    client.start(&node, None);
+    let (run, ..) = begun(&client.audio(&node, WEBM)).unwrap();
+    client.state.on_audio_journaled(AudioJournaled { stream_end: 8, ticket: 1 });
+    client.audio(&node, b"lost");
+    let around = client.around(&node);
+    assert_eq!(closed_for(&client.state.on_audio_refused(around)), Some(ErrorCode::Aborted));
+    let mut again = node.connect();
+    let known = StreamLookup::Known { last_seq: 0, audio_end: 0 };
+    let effects = again.resume(&node, "anna", client.stream, known);
+    assert!(matches!(sent(&effects)[..], [ServerMessage::Welcome { audio_offset: 8, .. }]));
+    let resent = again.audio(&node, b"lost");
+    let (next_run, _, offset) = begun(&resent).unwrap();
+    assert_ne!(next_run, run);
+    assert_eq!((offset, audio(&resent)), (8, Some((next_run, 4, 12))));
 }
 
 #[test]

@@ -17,10 +17,7 @@ use tokio::sync::oneshot;
 use super::{
     agenda::Agenda,
     keeping::{ActiveRun, Leaving},
-    messages::{
-        AppendAudio, AudioJournaled, AudioStored, BeginRun, Drain, FinishReason, FinishRun, LookupStreamAudio,
-        UnstoredRun,
-    },
+    messages::{AppendAudio, AudioStored, BeginRun, Drain, FinishReason, FinishRun, LookupStreamAudio, UnstoredRun},
     options::UploadOptions,
     run::Limits,
     staging::{Stage, Staging},
@@ -165,9 +162,7 @@ impl UploadActor {
             add(&self.deps.stats.bytes_staged, append.bytes.len() as u64);
         }
         if let Some(ack) = append.ack.take() {
-            let journaled = AudioJournaled { stream_end: ack.stream_end, ticket: ack.ticket };
-            // A session that is gone needs no answer.
-            self.deps.journal.when_synced(position, Box::new(move || ack.to.do_send(journaled)));
+            self.deps.journal.when_synced(position, Box::new(move || ack.answer()));
         }
         Ok(())
     }

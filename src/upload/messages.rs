@@ -37,12 +37,47 @@ pub struct AppendAudio {
     pub permit: Permit,
 }
 
-/// Where to say that audio is durable.
+/// Where to say that audio is durable. Dropped unanswered (the run is finished, its actor died), it says that the audio
+/// was refused: whoever waits is never left waiting.
 pub struct AudioAck {
-    pub to: Recipient<AudioJournaled>,
-    /// The stream's audio bytes up to the end of this chunk.
-    pub stream_end: u64,
-    /// The caller's own mark, given back.
+    journaled: Recipient<AudioJournaled>,
+    refused: Option<Recipient<AudioRefused>>,
+    stream_end: u64,
+    ticket: u64,
+}
+
+impl AudioAck {
+    /// `stream_end`: the stream's audio bytes up to the end of this chunk. `ticket`: the caller's own mark.
+    #[must_use]
+    pub const fn new(
+        journaled: Recipient<AudioJournaled>,
+        refused: Recipient<AudioRefused>,
+        stream_end: u64,
+        ticket: u64,
+    ) -> Self {
+        Self { journaled, refused: Some(refused), stream_end, ticket }
+    }
+
+    /// The bytes are on stable storage.
+    pub fn answer(mut self) {
+        self.refused = None;
+        // A session that is gone needs no answer.
+        self.journaled.do_send(AudioJournaled { stream_end: self.stream_end, ticket: self.ticket });
+    }
+}
+
+impl Drop for AudioAck {
+    fn drop(&mut self) {
+        if let Some(refused) = self.refused.take() {
+            refused.do_send(AudioRefused { ticket: self.ticket });
+        }
+    }
+}
+
+/// The audio was not taken and is not durable: it has to be sent again.
+#[derive(Message, Debug, Clone, Copy, PartialEq, Eq)]
+#[rtype(result = "()")]
+pub struct AudioRefused {
     pub ticket: u64,
 }
 

@@ -26,8 +26,8 @@ mod steps;
 
 pub use actor::{StoreRecordOf, UploadActor, UploadDeps};
 pub use messages::{
-    AppendAudio, AudioAck, AudioJournaled, AudioStored, BeginRun, Drain, FinishReason, FinishRun, LookupStreamAudio,
-    UnstoredRun,
+    AppendAudio, AudioAck, AudioJournaled, AudioRefused, AudioStored, BeginRun, Drain, FinishReason, FinishRun,
+    LookupStreamAudio, UnstoredRun,
 };
 pub use options::UploadOptions;
 pub use stats::UploadStats;

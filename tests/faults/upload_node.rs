@@ -19,7 +19,7 @@ use shopaloud::{
     persist::StoreRecord,
     runtime::{ActorPool, Permit},
     upload::{
-        AppendAudio, AudioAck, AudioJournaled, AudioStored, BeginRun, Drain, FinishReason, FinishRun,
+        AppendAudio, AudioAck, AudioJournaled, AudioRefused, AudioStored, BeginRun, Drain, FinishReason, FinishRun,
         LookupStreamAudio, UnstoredRun, UploadActor, UploadDeps, UploadOptions, UploadStats,
     },
 };
@@ -212,6 +212,8 @@ pub(crate) struct Client {
     sent: usize,
     ticket: u64,
     to: Recipient<AudioJournaled>,
+    refused: Recipient<AudioRefused>,
+    refusals: mpsc::UnboundedReceiver<AudioRefused>,
     acks: mpsc::UnboundedReceiver<AudioJournaled>,
 }
 
@@ -219,6 +221,7 @@ impl Client {
     pub(crate) fn new(len: usize) -> Self {
         let mut random = fastrand::Rng::with_seed(len as u64);
         let (heard, acks) = mpsc::unbounded_channel();
+        let (refuse, refusals) = mpsc::unbounded_channel();
         Self {
             begin: BeginRun {
                 run: RunId::new(),
@@ -233,6 +236,8 @@ impl Client {
             sent: 0,
             ticket: 0,
             to: Ear { heard }.start().recipient(),
+            refused: Ear { heard: refuse }.start().recipient(),
+            refusals,
             acks,
         }
     }
@@ -252,11 +257,16 @@ impl Client {
             let bytes = Bytes::copy_from_slice(&self.bytes[self.sent..next]);
             self.sent = next;
             self.ticket += 1;
-            let ack = AudioAck { to: self.to.clone(), stream_end: next as u64, ticket: self.ticket };
+            let ack = AudioAck::new(self.to.clone(), self.refused.clone(), next as u64, self.ticket);
             let (run, at) = (self.begin.run, Timestamp::now());
             let append = AppendAudio { run, at, bytes, ack: Some(ack), permit: Permit::none() };
             node.pool.of(&run).try_send(append).unwrap();
         }
+    }
+
+    /// The last chunk sent is not taken, and its sender hears of it.
+    pub(crate) async fn refused(&mut self) {
+        while tokio::time::timeout(PATIENCE, self.refusals.recv()).await.unwrap().unwrap().ticket < self.ticket {}
     }
 
     /// Everything sent is durable.

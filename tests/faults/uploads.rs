@@ -392,6 +392,8 @@ async fn chunks_of_finished_and_unknown_runs_are_refused() {
     client.send(&node, 2_000, 1_000);
     until("refused bytes", || node.stats.bytes_refused.load(Ordering::SeqCst) == 1_100).await;
     assert!(client.heard_nothing() && unknown.heard_nothing());
+    client.refused().await;
+    unknown.refused().await;
     assert_eq!(node.database.only_part().size_bytes, 1_000);
 }
 

@@ -99,8 +99,9 @@ fn check_sizes(settings: &Settings, complaints: &mut Complaints) {
         "journal.limit_bytes: is below two segments (journal.segment_bytes), so nothing could ever be let go",
     );
     complaints.unless(
-        journal.limit_bytes / 2 >= server.max_message_bytes.into(),
-        "journal.limit_bytes: is below two messages of server.max_message_bytes",
+        // The journal takes an eighth of its limit at once; a message comes with its names around it.
+        journal.limit_bytes / 8 >= u64::from(server.max_message_bytes) + 65_536,
+        "journal.limit_bytes: is below eight messages of server.max_message_bytes",
     );
     complaints.at_least_one(&[
         ("memory.outbound_bytes", memory.outbound_bytes as u64),

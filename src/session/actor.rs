@@ -87,12 +87,27 @@ impl SessionActor {
     }
 
     fn run(&mut self, effects: Vec<Effect>, ctx: &mut Context<Self>) {
-        for effect in effects {
+        let mut effects = effects.into_iter();
+        while let Some(effect) = effects.next() {
             if let Err(violation) = self.run_one(effect, ctx) {
                 self.fail(&violation, ctx);
+                // The rest may be the way out of a state that was left already: what lets go is done all the same.
+                for effect in effects {
+                    if let Effect::Close(code) = effect {
+                        self.close(code, ctx);
+                    } else {
+                        self.let_go(effect);
+                    }
+                }
                 return;
             }
         }
+    }
+
+    fn close(&self, code: ErrorCode, ctx: &mut Context<Self>) {
+        debug!(parent: &self.span, code = code.as_str(), "closing for cause");
+        self.connection.close(code.close_code(), code.as_str());
+        ctx.stop();
     }
 
     fn run_one(&mut self, effect: Effect, ctx: &mut Context<Self>) -> Result<(), ProtocolError> {
@@ -127,9 +142,7 @@ impl SessionActor {
                 Ok(())
             }
             Effect::Close(code) => {
-                debug!(parent: &self.span, code = code.as_str(), "closing for cause");
-                self.connection.close(code.close_code(), code.as_str());
-                ctx.stop();
+                self.close(code, ctx);
                 Ok(())
             }
         }

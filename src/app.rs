@@ -261,9 +261,6 @@ fn start_persist(
     stats: &Arc<PersistStats>,
     exhausted: Exhausted,
 ) -> ActorPool<PersistActor> {
-    // SQLite has one writer; more would only wait for its lock.
-    let is_sqlite = !config.database_url.reveal().starts_with("postgres");
-    let writers = if is_sqlite { 1 } else { config.database.writers };
     let deps = PersistDeps {
         node,
         store: Arc::clone(store),
@@ -278,7 +275,7 @@ fn start_persist(
             ..PersistOptions::default()
         },
     };
-    PersistActor::start_pool(writers, deps, exhausted)
+    PersistActor::start_pool(config.database.writers, deps, exhausted)
 }
 
 fn start_upload(
@@ -357,7 +354,7 @@ fn serve(
             .configure(|cfg| http::configure_doors(cfg, doors.clone(), &socketio))
             .configure(|cfg| http::configure(cfg, state.clone()))
     })
-    .workers(worker_count(server.workers))
+    .workers(server.workers)
     .max_connections(server.max_connections)
     // A websocket that waits for room would never notice that its client left.
     .h1_allow_half_closed(false)
@@ -394,11 +391,6 @@ fn engine_options(config: &Config) -> EngineOptions {
         max_sessions: server.max_connections,
         origins: AllowedOrigins::new(&server.origins),
     }
-}
-
-/// 0: one for each core.
-fn worker_count(configured: usize) -> usize {
-    if configured > 0 { configured } else { std::thread::available_parallelism().map_or(2, std::num::NonZero::get) }
 }
 
 /// Thousands of sockets and staged files need more than the usual 1,024 descriptors.

@@ -19,6 +19,7 @@ use super::{HttpState, problem::Problem};
 use crate::{
     domain::{AudioFormat, AudioPart},
     objects::{Location, ObjectKey, Objects},
+    session::AudioUrl,
 };
 
 /// Where the client reaches this server, without a slash at the end.
@@ -50,8 +51,7 @@ impl AudioLinks {
             .inspect_err(|error| tracing::error!(%error, run = %part.run, "a stored part has a bad key"))
             .ok()?;
         match self.objects.locate(&key).await {
-            Ok(Location::File(_)) => Some(format!("{}/audio/{}", self.base, key.as_str())),
-            Ok(Location::Url(url)) => Some(url),
+            Ok(location) => Some(AudioUrl::of(location, &key).complete(&self.base)),
             Err(error) => {
                 tracing::error!(%error, run = %part.run, "a stored part cannot be located");
                 None

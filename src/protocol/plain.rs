@@ -169,14 +169,15 @@ enum Answer<'a> {
     },
 }
 
+/// Both doors welcome alike.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Welcome<'a> {
-    user_id: &'a UserId,
-    stream: StreamId,
-    session_id: Option<SessionId>,
-    next_seq: i64,
-    audio_offset: u64,
+pub(super) struct Welcome<'a> {
+    pub(super) user_id: &'a UserId,
+    pub(super) stream: StreamId,
+    pub(super) session_id: Option<SessionId>,
+    pub(super) next_seq: i64,
+    pub(super) audio_offset: u64,
 }
 
 #[derive(Serialize)]

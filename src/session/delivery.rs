@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     domain::{SessionId, SessionStatus, UserId},
-    objects::{Location, ObjectKey, Objects},
+    objects::{ObjectKey, Objects},
     runtime::Backoff,
     store::Store,
     upload::AudioStored,
@@ -116,10 +116,7 @@ async fn saved_audio(
     let mut audio_urls = Vec::new();
     for part in store.audio_parts(&[session]).await? {
         let key = ObjectKey::parse(&part.object_key)?;
-        audio_urls.push(match objects.locate(&key).await? {
-            Location::Url(url) => AudioUrl::Absolute(url),
-            Location::File(_) => AudioUrl::Path(format!("/audio/{}", key.as_str())),
-        });
+        audio_urls.push(AudioUrl::of(objects.locate(&key).await?, &key));
     }
     Ok(Some(audio_urls))
 }

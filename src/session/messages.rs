@@ -9,6 +9,7 @@ use actix::prelude::*;
 
 use crate::{
     domain::SessionId,
+    objects::{Location, ObjectKey},
     protocol::{CloseCode, Frame, ProtocolError},
     runtime::Permit,
 };
@@ -134,6 +135,15 @@ pub enum AudioUrl {
 }
 
 impl AudioUrl {
+    /// Where a client hears what an object store has at `location`: files are served by this server.
+    #[must_use]
+    pub fn of(location: Location, key: &ObjectKey) -> Self {
+        match location {
+            Location::Url(url) => Self::Absolute(url),
+            Location::File(_) => Self::Path(format!("/audio/{}", key.as_str())),
+        }
+    }
+
     /// The URL as a client of the server at `base_url` (no slash at its end) opens it.
     #[must_use]
     pub fn complete(self, base_url: &str) -> String {

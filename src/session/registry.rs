@@ -108,6 +108,8 @@ struct Inner {
     runs: HashMap<SessionId, SessionRuns>,
     streams: HashMap<StreamId, StreamMemo>,
     next_connection: u64,
+    /// Asked for with every new connection, so not counted then.
+    connections: usize,
 }
 
 #[derive(Default)]
@@ -171,6 +173,7 @@ impl Registry {
         }
         entry.connections.push((connection, news));
         let waiting = std::mem::take(&mut entry.undelivered);
+        inner.connections += 1;
         waiting.into_iter().filter(|(at, _)| now.duration_since(*at) < NEWS_LIFETIME).map(|(_, news)| news).collect()
     }
 
@@ -180,9 +183,11 @@ impl Registry {
         let Some(entry) = inner.users.get_mut(user) else { return };
         let before = entry.connections.len();
         entry.connections.retain(|(id, _)| *id != connection);
-        if before > 0 && entry.connections.is_empty() {
+        let left = before - entry.connections.len();
+        if left > 0 && entry.connections.is_empty() {
             on_last();
         }
+        inner.connections -= left;
     }
 
     /// The user's open session, if it has not run out of time.
@@ -331,7 +336,7 @@ impl Registry {
     /// Connections that have a user.
     #[must_use]
     pub fn connections(&self) -> usize {
-        self.lock().users.values().map(|entry| entry.connections.len()).sum()
+        self.lock().connections
     }
 
     /// Forgets what ran out of time.

@@ -23,9 +23,9 @@ use self::{
 };
 use super::{
     AckTag, ClientMessage, Codec, Decoded, ErrorCode, Frame, ProtocolError, ServerMessage,
-    plain::{decode_hello, json_error},
+    plain::{Welcome, decode_hello, json_error},
 };
-use crate::domain::{SessionId, StreamId, UserId};
+use crate::domain::SessionId;
 
 /// The codec of one connection.
 #[derive(Debug)]
@@ -186,16 +186,6 @@ const fn is_final(code: ErrorCode) -> bool {
         | ErrorCode::Draining
         | ErrorCode::Overloaded => false,
     }
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Welcome<'a> {
-    user_id: &'a UserId,
-    stream: StreamId,
-    session_id: Option<SessionId>,
-    next_seq: i64,
-    audio_offset: u64,
 }
 
 #[derive(Serialize)]

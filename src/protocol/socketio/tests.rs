@@ -4,7 +4,7 @@ use bytes::Bytes;
 use proptest::prelude::*;
 
 use super::*;
-use crate::domain::{JsonText, Timestamp};
+use crate::domain::{JsonText, StreamId, Timestamp, UserId};
 use crate::protocol::{ClientEvent, Hello, StartRecording};
 
 const LIMIT: usize = 1_000;

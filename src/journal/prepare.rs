@@ -42,7 +42,8 @@ fn run(shared: &Shared) {
                         failing = false;
                         add(shared, made);
                     }
-                    Ok(None) => return,
+                    // The journal closes; what nobody needs is still removed before this thread ends.
+                    Ok(None) => {}
                     Err(error) => {
                         if !failing {
                             tracing::error!(%error, bytes = capacity, "cannot make the next journal segment; trying on");

@@ -20,6 +20,7 @@ use anyhow::Context as _;
 use tokio::sync::mpsc;
 
 use crate::{
+    auth::AllowedOrigins,
     backends,
     config::{AckMode, Config},
     domain::{NodeId, Timestamp},
@@ -30,7 +31,7 @@ use crate::{
     runtime::{ActorPool, Backoff, Budget, Exhausted},
     session::{
         DeliveryActor, HousekeeperActor, Registry, SessionDeps, SessionLimits, SessionNews, SessionSettings,
-        engine::{AllowedOrigins, EngineDoor, EngineOptions},
+        engine::{EngineDoor, EngineOptions},
         websocket::Heartbeat,
     },
     store::Store,
@@ -338,6 +339,7 @@ fn serve(
         sessions,
         budget: Budget::new(config.memory.budget_bytes, config.memory.connection_bytes),
         readiness: readiness.clone(),
+        origins: AllowedOrigins::new(&server.origins),
         limits: DoorLimits {
             max_message_bytes: server.max_message_bytes as usize,
             message_timeout: server.message_timeout,
@@ -377,7 +379,7 @@ fn serve(
     Ok((http_server.run(), addresses))
 }
 
-fn engine_options(config: &Config) -> EngineOptions {
+const fn engine_options(config: &Config) -> EngineOptions {
     let server = &config.server;
     EngineOptions {
         ping_interval: server.heartbeat_interval,
@@ -389,7 +391,6 @@ fn engine_options(config: &Config) -> EngineOptions {
         message_timeout: server.message_timeout,
         outbound_bytes: config.memory.outbound_bytes,
         max_sessions: server.max_connections,
-        origins: AllowedOrigins::new(&server.origins),
     }
 }
 

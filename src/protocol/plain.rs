@@ -41,6 +41,8 @@ struct HelloData<'a> {
     email: Option<std::borrow::Cow<'a, str>>,
     stream: Option<StreamId>,
     session_id: Option<SessionId>,
+    key: Option<String>,
+    token: Option<String>,
 }
 
 #[derive(Deserialize, Default)]
@@ -115,6 +117,8 @@ pub(super) fn decode_hello(data: Option<&RawValue>) -> Result<Hello, ProtocolErr
         profile: Profile::parse(data.name.as_deref(), data.email.as_deref()).map_err(ProtocolError::bad_message)?,
         stream: data.stream,
         session: data.session_id,
+        key: data.key,
+        token: data.token,
         names_user_later: false,
     })
 }
@@ -201,6 +205,8 @@ struct ErrorBody<'a> {
 
 fn encode(message: &ServerMessage) -> Vec<ByteString> {
     let answers = match message {
+        // A plain hello is answered by its welcome.
+        ServerMessage::Admitted => Vec::new(),
         ServerMessage::Welcome { user, stream, session, next_seq, audio_offset } => {
             vec![Answer::Welcome {
                 welcome: Welcome {

@@ -266,6 +266,24 @@ async fn a_full_journal_makes_senders_wait_in_order() {
 }
 
 #[actix::test]
+async fn nothing_is_written_before_the_schema_is_there() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = FakeStore::new();
+    store.prepare(false);
+    let node = Node::start(directory.path(), &store, options(), 2);
+    let mut client = node.connect().await;
+    let ticket = client.say();
+    node.until(|node| !node.stats.is_database_up() && node.stats.snapshot().failures >= 3).await;
+    assert!(client.heard_nothing());
+    assert_eq!(store.lock().attempts, 0);
+    store.prepare(true);
+    client.stored(ticket).await;
+    assert!(node.stats.is_database_up());
+    assert_complete(&store, &[client]);
+    assert!(node.stop(PATIENCE).await);
+}
+
+#[actix::test]
 async fn a_drain_waits_for_what_lingers() {
     let directory = tempfile::tempdir().unwrap();
     let options = PersistOptions { linger: Duration::from_mins(1), ..options() };

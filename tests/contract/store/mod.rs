@@ -10,6 +10,7 @@ mod presence;
 mod sessions;
 mod setup;
 mod streams;
+mod troubles;
 
 use std::{sync::Arc, time::Duration};
 

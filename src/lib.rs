@@ -31,6 +31,7 @@ pub mod http;
 pub mod journal;
 pub mod objects;
 pub mod persist;
+pub mod preparation;
 pub mod protocol;
 pub mod runtime;
 pub mod session;

@@ -169,15 +169,21 @@ impl Access {
     /// [`KeysError`]; the keys are as they were then.
     pub fn reload(&self) -> Result<bool, KeysError> {
         let read = self.shared.sources.read().inspect_err(|_| self.shared.stats.reloads_failed.count())?;
+        Ok(self.replace(read))
+    }
+
+    /// Whether anything changed.
+    pub(super) fn replace(&self, read: Keyring) -> bool {
         let mut ring = self.shared.ring.write().unwrap_or_else(PoisonError::into_inner);
         if **ring == read {
-            return Ok(false);
+            return false;
         }
+        // Never back: a keyring that became empty lets nobody in.
         if !read.is_empty() {
             self.shared.is_open.store(false, Ordering::Release);
         }
         *ring = Arc::new(read);
-        Ok(true)
+        true
     }
 
     fn ring(&self) -> Arc<Keyring> {

@@ -60,11 +60,16 @@ impl TestServer {
     }
 
     pub(crate) fn start_with(backend: Backend, settings: &'static str) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let address = SocketAddr::from(([127, 0, 0, 1], 0));
-        let mut server = Self { folder, backend, settings, process: None, address };
+        let mut server = Self::new(backend, settings);
         server.restart();
         server
+    }
+
+    /// One that is not started yet.
+    pub(crate) fn new(backend: Backend, settings: &'static str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let address = SocketAddr::from(([127, 0, 0, 1], 0));
+        Self { folder, backend, settings, process: None, address }
     }
 
     /// The command in the server's folder, with its configuration.
@@ -112,6 +117,11 @@ impl TestServer {
         let status = Command::new("kill").args(["-TERM", &process.id().to_string()]).status().unwrap();
         assert!(status.success());
         process.wait().unwrap()
+    }
+
+    /// Waits until it ended by itself.
+    pub(crate) fn ended(&mut self) -> ExitStatus {
+        self.process.take().unwrap().wait().unwrap()
     }
 
     pub(crate) fn address(&self) -> SocketAddr {

@@ -235,13 +235,16 @@ impl Live {
                 Effect::Send(ServerMessage::Error { code: ErrorCode::Rejected, message, seq: rejected.seq })
             })
             .collect();
-        let is_rejected = |seq: i64| stored.rejected.iter().any(|rejected| rejected.seq == Some(seq));
+        let rejection = |seq: i64| stored.rejected.iter().find(|rejected| rejected.seq == Some(seq));
         // One cumulative answer for all the numbered messages of a batch.
         let mut highest = None;
         while let Some((_, owed)) = self.owed.pop_front_if(|(ticket, _)| *ticket <= stored.ticket) {
             match owed {
                 Owed::Ack { tag: AckTag::Seq(seq), .. } => highest = highest.max(Some(seq)),
-                Owed::Ack { tag: AckTag::Id(_), seq } if is_rejected(seq) => {}
+                Owed::Ack { tag: tag @ AckTag::Id(_), seq } if let Some(rejected) = rejection(seq) => {
+                    let (code, message) = (ErrorCode::Rejected, rejected.reason.clone());
+                    effects.push(Effect::Send(ServerMessage::Refused { tag, code, message, seq: rejected.seq }));
+                }
                 Owed::Ack { tag, .. } => effects.push(Effect::Send(ServerMessage::Acked(tag))),
                 Owed::Word { tag, came } => {
                     flush(&mut highest, &mut effects);

@@ -20,6 +20,7 @@ use anyhow::Context as _;
 use tokio::sync::{mpsc, watch};
 
 use crate::{
+    auth::AllowedOrigins,
     backends,
     config::{AckMode, Config},
     domain::NodeId,
@@ -31,7 +32,7 @@ use crate::{
     runtime::{ActorPool, Budget, Exhausted},
     session::{
         DeliveryActor, HousekeeperActor, Registry, SessionDeps, SessionLimits, SessionNews, SessionSettings,
-        engine::{AllowedOrigins, EngineDoor, EngineOptions},
+        engine::{EngineDoor, EngineOptions},
         websocket::Heartbeat,
     },
     store::Store,
@@ -320,6 +321,7 @@ fn serve(
         sessions,
         budget: Budget::new(config.memory.budget_bytes, config.memory.connection_bytes),
         readiness: readiness.clone(),
+        origins: AllowedOrigins::new(&server.origins),
         limits: DoorLimits {
             max_message_bytes: server.max_message_bytes as usize,
             message_timeout: server.message_timeout,
@@ -359,7 +361,7 @@ fn serve(
     Ok((http_server.run(), addresses))
 }
 
-fn engine_options(config: &Config) -> EngineOptions {
+const fn engine_options(config: &Config) -> EngineOptions {
     let server = &config.server;
     EngineOptions {
         ping_interval: server.heartbeat_interval,
@@ -371,7 +373,6 @@ fn engine_options(config: &Config) -> EngineOptions {
         message_timeout: server.message_timeout,
         outbound_bytes: config.memory.outbound_bytes,
         max_sessions: server.max_connections,
-        origins: AllowedOrigins::new(&server.origins),
     }
 }
 

@@ -22,6 +22,7 @@
 //! - No state is global; [`app`] wires every part by hand.
 
 pub mod app;
+pub mod auth;
 pub mod backends;
 pub mod check;
 pub mod cli;

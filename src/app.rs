@@ -342,7 +342,9 @@ fn serve(
     .max_connections(server.max_connections)
     // A websocket that waits for room would never notice that its client left.
     .h1_allow_half_closed(false)
-    .client_disconnect_timeout(Duration::from_millis(100))
+    // How long bytes are still read after an answer, for the client to see its end. The server's clock ticks each 500 ms,
+    // and a deadline that is past when it is set is never noticed: a shorter one leaves closed websockets open for ever.
+    .client_disconnect_timeout(Duration::from_secs(1))
     .on_connect(move |connection, _| {
         if let Some(stream) = connection.downcast_ref::<tokio::net::TcpStream>() {
             let socket = socket2::SockRef::from(stream);

@@ -75,7 +75,9 @@ pub fn serve(config: &Config, parts: Parts, goodbye_timeout: Duration) -> anyhow
     // A websocket that waits for room would never notice that its client left.
     .h1_allow_half_closed(false)
     .client_request_timeout(server.request_timeout)
-    .client_disconnect_timeout(Duration::from_millis(100))
+    // How long bytes are still read after an answer, for the client to see its end. The server's clock ticks each 500 ms,
+    // and a deadline that is past when it is set is never noticed: a shorter one leaves closed websockets open for ever.
+    .client_disconnect_timeout(Duration::from_secs(1))
     .on_connect(move |connection, extensions| {
         if let Some(stream) = tcp_stream(connection) {
             set_up(stream, user_timeout, &access, extensions);

@@ -25,7 +25,7 @@ pub fn encode(entry: &Entry) -> Bytes {
 
 /// Frames of `payloads` that lie from position `base` on, and where each of them is.
 #[must_use]
-pub fn frames(base: u64, payloads: &[&[u8]]) -> (Vec<u8>, Vec<Range<usize>>) {
+pub fn frames(salt: u64, base: u64, payloads: &[&[u8]]) -> (Vec<u8>, Vec<Range<usize>>) {
     let mut bytes = Vec::new();
     let mut places = Vec::new();
     for payload in payloads {
@@ -33,7 +33,7 @@ pub fn frames(base: u64, payloads: &[&[u8]]) -> (Vec<u8>, Vec<Range<usize>>) {
         frame::push(&mut bytes, |out| out.extend_from_slice(payload));
         places.push(start..bytes.len());
     }
-    frame::bind(&mut bytes, base);
+    frame::bind(&mut bytes, salt, base);
     (bytes, places)
 }
 
@@ -42,11 +42,11 @@ pub fn frames(base: u64, payloads: &[&[u8]]) -> (Vec<u8>, Vec<Range<usize>>) {
 /// # Panics
 /// When the scanner does not move on.
 #[must_use]
-pub fn scan(path: &Path, base: u64, bytes: &[u8]) -> Vec<Bytes> {
+pub fn scan(path: &Path, salt: u64, base: u64, bytes: &[u8]) -> Vec<Bytes> {
     let mut file = File::create(path).expect("make a file");
     file.write_all(&vec![0; usize::try_from(HEADER_BYTES).expect("small")]).expect("write");
     file.write_all(bytes).expect("write");
-    let segment = Arc::new(Segment { base, capacity: bytes.len() as u64, path: path.to_owned() });
+    let segment = Arc::new(Segment { base, capacity: bytes.len() as u64, salt, path: path.to_owned() });
     let end = segment.end();
     let mut scanner = Scanner::open(segment, base).expect("open a file");
     let mut payloads = Vec::new();

@@ -205,8 +205,6 @@ struct ErrorBody<'a> {
 
 fn encode(message: &ServerMessage) -> Vec<ByteString> {
     let answers = match message {
-        // A plain hello is answered by its welcome.
-        ServerMessage::Admitted => Vec::new(),
         ServerMessage::Welcome { user, stream, session, next_seq, audio_offset } => {
             vec![Answer::Welcome {
                 welcome: Welcome {
@@ -219,6 +217,8 @@ fn encode(message: &ServerMessage) -> Vec<ByteString> {
             }]
         }
         ServerMessage::Acked(tag) => ack(*tag).into_iter().collect(),
+        // A plain hello is answered by its welcome. Numbers are acknowledged together, and the error named the refused one.
+        ServerMessage::Admitted | ServerMessage::Refused { .. } => Vec::new(),
         ServerMessage::AudioAcked { stream_end, .. } => vec![Answer::AudioAck { audio_ack: *stream_end }],
         ServerMessage::RecordingStarted { tag, session, resumed } => {
             let data = EventData::Started { session_id: *session, resumed: *resumed };

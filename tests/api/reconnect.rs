@@ -47,6 +47,18 @@ async fn a_resumed_stream_goes_on_and_stores_nothing_twice() {
 }
 
 #[tokio::test]
+async fn a_connection_that_its_client_closed_is_let_go_of() {
+    let server = TestServer::start(Backend::Embedded);
+    // More than one: what the server's clock says of each is a matter of half a second.
+    for _ in 0..3 {
+        let (mut client, _) = PlainClient::hello(server.address(), "anna").await;
+        client.say(json!({"event": "e", "seq": 1})).await;
+        client.acked(1).await;
+        client.leave().await;
+    }
+}
+
+#[tokio::test]
 async fn the_next_page_continues_the_session_with_a_part_of_its_own() {
     let server = TestServer::start(Backend::Embedded);
     let (mut page, _) = PlainClient::hello(server.address(), "anna").await;

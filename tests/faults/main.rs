@@ -2,6 +2,10 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
+mod audit;
+mod database;
+mod killed;
+mod scene;
 #[path = "../support/mod.rs"]
 mod support;
 mod upload_node;

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tokio::net::TcpStream;
 use tokio_tungstenite::{
     MaybeTlsStream, WebSocketStream, connect_async,
-    tungstenite::{Message, protocol::CloseFrame},
+    tungstenite::{Error, Message, client::IntoClientRequest, http::HeaderName, protocol::CloseFrame},
 };
 
 use super::server::PATIENCE;
@@ -21,8 +21,21 @@ pub(crate) struct PlainClient {
 
 impl PlainClient {
     pub(crate) async fn connect(address: SocketAddr) -> Self {
-        let (socket, _) = connect_async(format!("ws://{address}/ws")).await.unwrap();
-        Self { socket, skipped: VecDeque::new() }
+        Self::try_connect(address, "/ws", &[]).await.unwrap()
+    }
+
+    /// At a path of the server, with these headers; the status of the answer when it is refused.
+    pub(crate) async fn try_connect(address: SocketAddr, path: &str, headers: &[(&str, &str)]) -> Result<Self, u16> {
+        let mut request = format!("ws://{address}{path}").into_client_request().unwrap();
+        for (name, value) in headers {
+            let name = HeaderName::from_bytes(name.as_bytes()).unwrap();
+            request.headers_mut().insert(name, value.parse().unwrap());
+        }
+        match connect_async(request).await {
+            Ok((socket, _)) => Ok(Self { socket, skipped: VecDeque::new() }),
+            Err(Error::Http(response)) => Err(response.status().as_u16()),
+            Err(error) => panic!("{error}"),
+        }
     }
 
     /// Connects and introduces `user`; returns the welcome too.
@@ -130,6 +143,17 @@ impl PlainClient {
         }
     }
 
+    /// Whether the answer is a welcome, rather than the end.
+    pub(crate) async fn closes_or_welcomes(&mut self) -> bool {
+        loop {
+            match self.receive().await {
+                Some(Ok(message)) if message.get("welcome").is_some() => return true,
+                Some(Ok(_)) => {}
+                Some(Err(_)) | None => return false,
+            }
+        }
+    }
+
     /// Starts a recording and returns its session.
     pub(crate) async fn start_recording(&mut self) -> String {
         self.say(json!({"event": "recording:start"})).await;
@@ -145,10 +169,10 @@ impl PlainClient {
         }
     }
 
-    /// Closes as a page does that is left.
+    /// Closes as a page does that is left; returns when the server has let go of the connection.
     pub(crate) async fn leave(mut self) {
         self.socket.close(None).await.unwrap();
-        while self.receive().await.is_some_and(|message| message.is_ok()) {}
+        while self.receive().await.is_some() {}
     }
 }
 

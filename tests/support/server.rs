@@ -3,6 +3,7 @@
 //! Promises: ends with the test, however the test ends; the folder goes with it.
 
 use std::{
+    fs::File,
     io::{BufRead, BufReader},
     net::SocketAddr,
     path::PathBuf,
@@ -16,6 +17,7 @@ use serde_json::Value;
 use super::{
     postgres::TestPostgres,
     s3::{ACCESS_KEY, BUCKET, SECRET_KEY, TestS3},
+    shopper::row,
 };
 
 /// Longest wait for anything that should happen soon. Far above what a busy machine needs; never reached in a test
@@ -52,6 +54,7 @@ pub(crate) struct TestServer {
     settings: &'static str,
     process: Option<Child>,
     address: SocketAddr,
+    peak_memory_bytes: u64,
 }
 
 impl TestServer {
@@ -69,7 +72,7 @@ impl TestServer {
     pub(crate) fn new(backend: Backend, settings: &'static str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let address = SocketAddr::from(([127, 0, 0, 1], 0));
-        Self { folder, backend, settings, process: None, address }
+        Self { folder, backend, settings, process: None, address, peak_memory_bytes: 0 }
     }
 
     /// The command in the server's folder, with its configuration.
@@ -78,7 +81,8 @@ impl TestServer {
         // The kernel ends the server when the test dies, even by a signal that nothing can handle.
         let mut command = Command::new("setpriv");
         command
-            .args(["--pdeathsig", "KILL", env!("CARGO_BIN_EXE_shopaloud")])
+            .args(["--pdeathsig", "KILL"])
+            .arg(program())
             .current_dir(self.folder.path())
             .env_clear()
             .env("PORT", "0")
@@ -96,16 +100,18 @@ impl TestServer {
 
     /// Starts it on the same folder, after it ended.
     pub(crate) fn restart(&mut self) {
-        let mut process = self.command().stdout(Stdio::piped()).spawn().unwrap();
+        let log = File::options().create(true).append(true).open(self.log_path()).unwrap();
+        let mut process = self.command().stdout(Stdio::piped()).stderr(log).spawn().unwrap();
         let mut first_line = String::new();
         BufReader::new(process.stdout.take().unwrap()).read_line(&mut first_line).unwrap();
-        let address = first_line.trim_end().rsplit_once("http://").map(|(_, address)| address.to_owned());
+        let address = first_line.trim_end().rsplit_once("//").map(|(_, address)| address.to_owned());
         self.process = Some(process);
         self.address = address.unwrap_or_else(|| panic!("the server did not start: {first_line:?}")).parse().unwrap();
     }
 
     /// Ends it as a crash would: nothing is flushed, nothing is closed.
     pub(crate) fn kill(&mut self) {
+        self.note_memory();
         let mut process = self.process.take().unwrap();
         process.kill().unwrap();
         process.wait().unwrap();
@@ -113,23 +119,68 @@ impl TestServer {
 
     /// Asks it to end, and waits until it did.
     pub(crate) fn terminate(&mut self) -> ExitStatus {
-        let mut process = self.process.take().unwrap();
-        let status = Command::new("kill").args(["-TERM", &process.id().to_string()]).status().unwrap();
+        self.ask_to_end();
+        self.wait()
+    }
+
+    /// Asks it to end; once more: at once.
+    pub(crate) fn ask_to_end(&mut self) {
+        self.note_memory();
+        let process = self.process.as_ref().unwrap().id();
+        let status = Command::new("kill").args(["-TERM", &process.to_string()]).status().unwrap();
         assert!(status.success());
-        process.wait().unwrap()
     }
 
     /// Waits until it ended by itself.
-    pub(crate) fn ended(&mut self) -> ExitStatus {
+    pub(crate) fn wait(&mut self) -> ExitStatus {
         self.process.take().unwrap().wait().unwrap()
+    }
+
+    /// The most memory that it, or an earlier process in its place, has had.
+    pub(crate) fn peak_memory_bytes(&mut self) -> u64 {
+        self.note_memory();
+        self.peak_memory_bytes
+    }
+
+    fn note_memory(&mut self) {
+        if let Some(process) = &self.process {
+            self.peak_memory_bytes = self.peak_memory_bytes.max(row::peak_memory_bytes(process.id()));
+        }
+    }
+
+    /// What it and the processes before it logged.
+    pub(crate) fn log(&self) -> String {
+        std::fs::read_to_string(self.log_path()).unwrap_or_default()
+    }
+
+    fn log_path(&self) -> PathBuf {
+        self.folder.path().join("log")
+    }
+
+    /// Tells it to look at its keys and certificate again.
+    pub(crate) fn hang_up(&self) {
+        assert!(Command::new("kill").args(["-HUP", &self.pid().to_string()]).status().unwrap().success());
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.process.as_ref().unwrap().id()
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }
 
+    pub(crate) fn folder(&self) -> &std::path::Path {
+        self.folder.path()
+    }
+
     pub(crate) fn data_dir(&self) -> PathBuf {
         self.folder.path().join("data")
+    }
+
+    /// Whether every run of audio is where it belongs: the node keeps the others staged.
+    pub(crate) fn has_stored_all_audio(&self) -> bool {
+        std::fs::read_dir(self.data_dir().join("staging")).is_ok_and(|mut files| files.next().is_none())
     }
 
     pub(crate) fn url(&self, path: &str) -> String {
@@ -179,5 +230,14 @@ impl Drop for TestServer {
         if self.process.is_some() {
             self.kill();
         }
+        if std::thread::panicking() {
+            eprintln!("{}", self.log());
+        }
     }
+}
+
+/// The program under test: cargo tells tests where it is, and lays examples out beside it.
+fn program() -> PathBuf {
+    let told = option_env!("CARGO_BIN_EXE_shopaloud").map(PathBuf::from);
+    told.unwrap_or_else(|| std::env::current_exe().unwrap().parent().unwrap().with_file_name("shopaloud"))
 }

@@ -66,7 +66,7 @@ async fn a_server_that_never_answers_is_given_up() {
 #[tokio::test]
 async fn a_network_that_swallows_everything_is_given_up_and_comes_back() {
     let server = TestPostgres::start_private(Listen::Tcp);
-    let proxy = TcpProxy::before(server.tcp_port()).await;
+    let proxy = TcpProxy::before(server.tcp_port());
     let url = format!("postgres://shopaloud@{}/postgres?sslmode=disable", proxy.address());
     let fixture = Fixture::migrated(url.clone(), None).await;
     let store = open(&impatient(&url)).await.unwrap();

@@ -17,20 +17,22 @@ use actix_web::{
     dev::{Server, ServerHandle},
 };
 use anyhow::Context as _;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use crate::{
+    auth::AllowedOrigins,
     backends,
     config::{AckMode, Config},
-    domain::{NodeId, Timestamp},
+    domain::NodeId,
     http::{self, DoorLimits, DoorState, HttpState, Readiness},
     journal::{Journal, JournalOptions},
     objects::Objects,
     persist::{self, PersistActor, PersistDeps, PersistOptions, PersistStats},
-    runtime::{ActorPool, Backoff, Budget, Exhausted},
+    preparation,
+    runtime::{ActorPool, Budget, Exhausted},
     session::{
         DeliveryActor, HousekeeperActor, Registry, SessionDeps, SessionLimits, SessionNews, SessionSettings,
-        engine::{AllowedOrigins, EngineDoor, EngineOptions},
+        engine::{EngineDoor, EngineOptions},
         websocket::Heartbeat,
     },
     store::Store,
@@ -85,7 +87,8 @@ impl Node {
     /// Opens everything, from the end of the pipeline to its beginning, replays the journal, and serves.
     ///
     /// # Errors
-    /// When a part cannot be opened or the port not be bound. A database that is away is waited for.
+    /// When a part cannot be opened or the port not be bound. A database that is away is none: what is recorded waits in
+    /// the journal, and everything else of the start goes on.
     pub async fn start(config: &Config) -> anyhow::Result<Self> {
         raise_open_files_limit();
         let data_dir = &config.storage.data_dir;
@@ -106,10 +109,23 @@ impl Node {
                 let _ = on_fatal.send(format!("the journal cannot be written: {error}"));
             },
         )?;
-        prepare_database(&*store, node_id).await?;
+        let on_refusal = report_failure.clone();
+        let is_database_prepared =
+            preparation::prepare(Arc::clone(&store), node_id, config.database.statement_timeout, move |error| {
+                let _ = on_refusal.send(format!("the database cannot be used: {error}"));
+            })
+            .await?;
 
         let persist_stats = Arc::new(PersistStats::default());
-        let persist = start_persist(config, node_id, &store, &journal, &persist_stats, exhausted(&report_failure));
+        let persist_deps = PersistDeps {
+            node: node_id,
+            store: Arc::clone(&store),
+            is_database_prepared: is_database_prepared.clone(),
+            journal: journal.clone(),
+            stats: Arc::clone(&persist_stats),
+            options: persist_options(config),
+        };
+        let persist = PersistActor::start_pool(config.database.writers, persist_deps, exhausted(&report_failure));
         let limits =
             SessionLimits { idle_timeout: config.session.idle_timeout, max_duration: config.session.max_duration };
         let registry = Arc::new(Registry::new(limits));
@@ -148,7 +164,7 @@ impl Node {
             },
             handshake_timeout: config.server.handshake_timeout,
         });
-        let readiness = readiness(&persist_stats, &journal);
+        let readiness = readiness(is_database_prepared, &persist_stats, &journal);
         let (server, addresses) = serve(config, &store, &objects, sessions, &readiness)?;
         let handle = server.handle();
         actix_web::rt::spawn(server);
@@ -233,49 +249,16 @@ impl Node {
     }
 }
 
-/// The schema, and a clean slate for this node's presence. Tries until the database answers: a node that cannot reach
-/// it yet is started beside it, more often than not.
-async fn prepare_database(store: &dyn Store, node: NodeId) -> anyhow::Result<()> {
-    let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(5));
-    loop {
-        let prepared = async {
-            store.migrate().await?;
-            store.begin_node(node, Timestamp::now()).await
-        };
-        match prepared.await {
-            Ok(()) => return Ok(()),
-            Err(error) if error.is_retryable() => {
-                tracing::warn!(%error, "the database is away, trying again");
-                tokio::time::sleep(backoff.next_delay()).await;
-            }
-            Err(error) => return Err(error.into()),
-        }
+fn persist_options(config: &Config) -> PersistOptions {
+    let database = &config.database;
+    PersistOptions {
+        acknowledge_when_journaled: database.ack == AckMode::Journaled,
+        linger: database.linger,
+        max_rows: database.batch_rows,
+        max_bytes: database.batch_bytes,
+        spill_after: database.spill_after,
+        ..PersistOptions::default()
     }
-}
-
-fn start_persist(
-    config: &Config,
-    node: NodeId,
-    store: &Arc<dyn Store>,
-    journal: &Journal,
-    stats: &Arc<PersistStats>,
-    exhausted: Exhausted,
-) -> ActorPool<PersistActor> {
-    let deps = PersistDeps {
-        node,
-        store: Arc::clone(store),
-        journal: journal.clone(),
-        stats: Arc::clone(stats),
-        options: PersistOptions {
-            acknowledge_when_journaled: config.database.ack == AckMode::Journaled,
-            linger: config.database.linger,
-            max_rows: config.database.batch_rows,
-            max_bytes: config.database.batch_bytes,
-            spill_after: config.database.spill_after,
-            ..PersistOptions::default()
-        },
-    };
-    PersistActor::start_pool(config.database.writers, deps, exhausted)
 }
 
 fn start_upload(
@@ -312,10 +295,10 @@ fn exhausted(report: &mpsc::UnboundedSender<String>) -> Exhausted {
     })
 }
 
-fn readiness(persist: &Arc<PersistStats>, journal: &Journal) -> Readiness {
+fn readiness(is_database_prepared: watch::Receiver<bool>, persist: &Arc<PersistStats>, journal: &Journal) -> Readiness {
     let (persist, journal) = (Arc::clone(persist), journal.clone());
     Readiness::new(vec![
-        ("database", Box::new(move || persist.is_database_up())),
+        ("database", Box::new(move || *is_database_prepared.borrow() && persist.is_database_up())),
         ("journal", Box::new(move || !journal.stats().full)),
     ])
 }
@@ -338,6 +321,7 @@ fn serve(
         sessions,
         budget: Budget::new(config.memory.budget_bytes, config.memory.connection_bytes),
         readiness: readiness.clone(),
+        origins: AllowedOrigins::new(&server.origins),
         limits: DoorLimits {
             max_message_bytes: server.max_message_bytes as usize,
             message_timeout: server.message_timeout,
@@ -379,7 +363,7 @@ fn serve(
     Ok((http_server.run(), addresses))
 }
 
-fn engine_options(config: &Config) -> EngineOptions {
+const fn engine_options(config: &Config) -> EngineOptions {
     let server = &config.server;
     EngineOptions {
         ping_interval: server.heartbeat_interval,
@@ -391,7 +375,6 @@ fn engine_options(config: &Config) -> EngineOptions {
         message_timeout: server.message_timeout,
         outbound_bytes: config.memory.outbound_bytes,
         max_sessions: server.max_connections,
-        origins: AllowedOrigins::new(&server.origins),
     }
 }
 

@@ -22,6 +22,7 @@
 //! - No state is global; [`app`] wires every part by hand.
 
 pub mod app;
+pub mod auth;
 pub mod backends;
 pub mod check;
 pub mod cli;
@@ -31,6 +32,7 @@ pub mod http;
 pub mod journal;
 pub mod objects;
 pub mod persist;
+pub mod preparation;
 pub mod protocol;
 pub mod runtime;
 pub mod session;

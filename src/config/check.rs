@@ -9,6 +9,7 @@ use super::{
     file::Settings,
     sections::{Audio, Database, S3Section, StoreKind},
 };
+use crate::domain::OriginPattern;
 
 /// S3 takes no smaller part, but for the last.
 const MIN_PART_BYTES: u64 = 5 * 1024 * 1024;
@@ -59,11 +60,6 @@ fn is_web_url(text: &str) -> bool {
     rest.is_some_and(|rest| !rest.is_empty() && !rest.starts_with('/') && !rest.contains(char::is_whitespace))
 }
 
-/// What a browser sends as `Origin`: scheme, host and port, nothing after.
-fn is_origin(text: &str) -> bool {
-    is_web_url(text) && text.matches('/').count() == 2
-}
-
 fn check_server(settings: &mut Settings, complaints: &mut Complaints) {
     let server = &mut settings.server;
     complaints.unless(!server.host.trim().is_empty(), "server.host (HOST): is empty");
@@ -73,10 +69,9 @@ fn check_server(settings: &mut Settings, complaints: &mut Complaints) {
             .unless(is_web_url(public_url), "server.public_url (PUBLIC_URL): must begin with http:// or https://");
     }
     for origin in &server.origins {
-        complaints.unless(
-            origin == "*" || is_origin(origin),
-            format!("server.origins (ORIGIN): \"{origin}\" is neither * nor an origin like https://shop.example"),
-        );
+        if let Err(error) = origin.parse::<OriginPattern>() {
+            complaints.unless(false, format!("server.origins (ORIGIN): \"{origin}\" {error}"));
+        }
     }
     complaints.at_least_one(&[
         ("server.max_message_bytes", server.max_message_bytes.into()),

@@ -29,7 +29,7 @@ pub struct Server {
     pub public_url: Option<String>,
     /// HTTP threads. In a loaded [`super::Config`] never 0: "one for each core" is counted by then.
     pub workers: usize,
-    /// Web pages that may connect: `https://shop.example`, or `*`. Empty: only those without an `Origin`.
+    /// Web pages that may connect: `https://shop.example`, `https://*.shop.example`, or `*`. Empty: only those without an `Origin`.
     pub origins: Vec<String>,
     pub max_message_bytes: u32,
     #[serde(rename = "handshake_timeout_ms", deserialize_with = "milliseconds")]

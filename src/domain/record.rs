@@ -49,13 +49,18 @@ pub struct SessionOpened {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct SessionTouched {
     pub session: SessionId,
+    /// Whose session it is: the record may be stored before the session's opening, which another actor has.
+    pub user: UserId,
     pub at: Timestamp,
 }
 
-/// A session ended, by `recording:end` or by time. The first end stays.
+/// A session ended, by `recording:end` or by time. Of its user's ends the earliest stays; time ends it only until there
+/// is news of it again.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct SessionClosed {
     pub session: SessionId,
+    /// As in [`SessionTouched`].
+    pub user: UserId,
     pub stream: StreamId,
     pub seq: Option<i64>,
     /// [`SessionStatus::Ended`] or [`SessionStatus::Expired`].

@@ -8,6 +8,7 @@ use actix_web::{Error, HttpRequest, HttpResponse, web};
 
 use super::{Readiness, audio::base_url, problem::Problem};
 use crate::{
+    auth::{AllowedOrigins, ForeignOrigin, PageOrigin},
     protocol::{ErrorCode, plain::PlainCodec, socketio::SocketIoCodec},
     runtime::Budget,
     session::{
@@ -23,6 +24,8 @@ pub struct DoorState {
     pub sessions: Arc<SessionDeps>,
     pub budget: Budget,
     pub readiness: Readiness,
+    /// Pages that may connect.
+    pub origins: AllowedOrigins,
     pub limits: DoorLimits,
     /// Base of the URLs handed out, without a slash at the end; `None`: the request's own scheme and host.
     pub public_url: Option<String>,
@@ -44,6 +47,7 @@ pub(super) async fn plain(
     payload: web::Payload,
     door: web::Data<DoorState>,
 ) -> Result<HttpResponse, Error> {
+    door.origin(&request).map_err(Problem::from)?;
     door.admit().map_err(|reason| Problem::NotReady(vec![reason.as_str()]))?;
     let options = WebsocketOptions {
         max_message_bytes: door.limits.max_message_bytes,
@@ -62,6 +66,10 @@ pub(super) async fn plain(
 }
 
 impl Application for DoorState {
+    fn origin(&self, request: &HttpRequest) -> Result<PageOrigin, ForeignOrigin> {
+        self.origins.check(request)
+    }
+
     fn admit(&self) -> Result<(), ErrorCode> {
         if self.readiness.is_draining() {
             Err(ErrorCode::Draining)

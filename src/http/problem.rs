@@ -16,7 +16,7 @@ use actix_web::{
 };
 use serde::Serialize;
 
-use crate::{objects::ObjectError, store::StoreError};
+use crate::{auth::ForeignOrigin, objects::ObjectError, store::StoreError};
 
 /// When to try again after a 503, in seconds: about what a database needs to restart.
 const RETRY_AFTER_SECS: &str = "5";
@@ -30,6 +30,8 @@ pub enum Problem {
     MethodNotAllowed(&'static str),
     /// The request makes no sense.
     BadRequest(String),
+    /// The request comes from a web page that may not make it.
+    ForeignOrigin(ForeignOrigin),
     /// The conditions that do not hold.
     NotReady(Vec<&'static str>),
     Store(StoreError),
@@ -57,6 +59,7 @@ impl fmt::Display for Problem {
             Self::NotFound(what) => write!(f, "there is no such {what}"),
             Self::MethodNotAllowed(allowed) => write!(f, "this path takes {allowed}"),
             Self::BadRequest(reason) => f.write_str(reason),
+            Self::ForeignOrigin(error) => error.fmt(f),
             Self::NotReady(reasons) => write!(f, "not ready: {}", reasons.join(", ")),
             Self::Store(_) => f.write_str("the database did not answer"),
             Self::Objects(_) => f.write_str("the audio store did not answer"),
@@ -72,6 +75,7 @@ impl ResponseError for Problem {
             Self::NotFound(_) => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed(_) => StatusCode::METHOD_NOT_ALLOWED,
             Self::BadRequest(_) => StatusCode::BAD_REQUEST,
+            Self::ForeignOrigin(_) => StatusCode::FORBIDDEN,
             Self::NotReady(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Store(error) if error.is_retryable() => StatusCode::SERVICE_UNAVAILABLE,
             Self::Objects(error) if error.kind() == crate::objects::ObjectErrorKind::Retryable => {
@@ -119,6 +123,12 @@ impl ResponseError for Problem {
 impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
         Self::Store(error)
+    }
+}
+
+impl From<ForeignOrigin> for Problem {
+    fn from(error: ForeignOrigin) -> Self {
+        Self::ForeignOrigin(error)
     }
 }
 

@@ -17,10 +17,11 @@ use crate::domain::{
 const STREAM_OPENED: u8 = 1;
 const PRESENCE: u8 = 2;
 const SESSION_OPENED: u8 = 3;
-const SESSION_TOUCHED: u8 = 4;
-const SESSION_CLOSED: u8 = 5;
 const EVENT: u8 = 6;
 const AUDIO_ATTACHED: u8 = 7;
+// 4 and 5 were forms of these two without the user; no release wrote them.
+const SESSION_TOUCHED: u8 = 8;
+const SESSION_CLOSED: u8 = 9;
 const AUDIO_BEGUN: u8 = 16;
 const AUDIO_CHUNK: u8 = 17;
 const AUDIO_FINISHED: u8 = 18;
@@ -106,10 +107,12 @@ fn encode_record(shard: u16, record: &Record, out: &mut Vec<u8>) {
         }
         Record::SessionTouched(touched) => {
             out.extend_from_slice(touched.session.as_bytes());
+            put_text(out, touched.user.as_str());
             put_time(out, touched.at);
         }
         Record::SessionClosed(closed) => {
             out.extend_from_slice(closed.session.as_bytes());
+            put_text(out, closed.user.as_str());
             out.extend_from_slice(closed.stream.as_bytes());
             put_optional(out, closed.seq, put_i64);
             out.push(match closed.status {
@@ -194,11 +197,14 @@ fn decode_record(kind: u8, input: &mut Input) -> Result<Record, DecodeError> {
             page: input.optional(Input::text)?.map(String::from),
             at: input.time()?,
         }),
-        SESSION_TOUCHED => {
-            Record::SessionTouched(SessionTouched { session: SessionId::from_bytes(input.array()?), at: input.time()? })
-        }
+        SESSION_TOUCHED => Record::SessionTouched(SessionTouched {
+            session: SessionId::from_bytes(input.array()?),
+            user: input.user()?,
+            at: input.time()?,
+        }),
         SESSION_CLOSED => Record::SessionClosed(SessionClosed {
             session: SessionId::from_bytes(input.array()?),
+            user: input.user()?,
             stream: StreamId::from_bytes(input.array()?),
             seq: input.optional(Input::i64)?,
             status: match input.byte()? {

@@ -3,13 +3,14 @@
 //! ```text
 //! 0  u32  length of the payload, at least 1
 //! 4  u32  CRC-32 of the payload
-//! 8  u32  CRC-32 of the frame's position (u64) and the eight bytes above
+//! 8  u32  CRC-32 of the segment's salt (u64), the frame's position (u64) and the eight bytes above
 //! 12      payload
 //! ```
 //! All little-endian.
 //!
 //! Promises: a frame is taken only at the position it was made for, so stale or shifted bytes never pass; zeros are
-//! never a frame. The header has a checksum of its own, so that a damaged payload is stepped over exactly, and so
+//! never a frame; without the salt, which clients never learn, nobody can send bytes that a search after damage would
+//! take for a frame. The header has a checksum of its own, so that a damaged payload is stepped over exactly, and so
 //! that a search after a damaged header costs a few nanoseconds a byte.
 
 use crc32fast::Hasher;
@@ -30,11 +31,11 @@ pub(super) fn push(frames: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
 }
 
 /// Gives the frames made by [`push`] their positions, the first one `position`. Cheap: payloads are not read.
-pub(super) fn bind(frames: &mut [u8], position: u64) {
+pub(super) fn bind(frames: &mut [u8], salt: u64, position: u64) {
     let mut at = 0;
     while let Some(header) = frames.get_mut(at..at + HEADER_BYTES) {
         let length = read_u32(header, 0) as usize;
-        let crc = header_crc(header, position + at as u64);
+        let crc = header_crc(header, salt, position + at as u64);
         header[8..].copy_from_slice(&crc.to_le_bytes());
         at += HEADER_BYTES + length;
     }
@@ -54,15 +55,15 @@ impl Head {
 }
 
 /// Reads the header at the front of `bytes`, which lie at `position`. `None` when there is no good one.
-pub(super) fn read_header(bytes: &[u8], position: u64) -> Option<Head> {
+pub(super) fn read_header(bytes: &[u8], salt: u64, position: u64) -> Option<Head> {
     let header = bytes.get(..HEADER_BYTES)?;
     let length = read_u32(header, 0);
-    let good = length > 0 && read_u32(header, 8) == header_crc(header, position);
+    let good = length > 0 && read_u32(header, 8) == header_crc(header, salt, position);
     good.then(|| Head { length: length as usize, payload_crc: read_u32(header, 4) })
 }
 
 /// Offset of the first whole good frame in `bytes`, which lie at `position`.
-pub(super) fn find(bytes: &[u8], position: u64) -> Option<usize> {
+pub(super) fn find(bytes: &[u8], salt: u64, position: u64) -> Option<usize> {
     let mut at = 0;
     while at + HEADER_BYTES < bytes.len() {
         let rest = &bytes[at..];
@@ -72,7 +73,7 @@ pub(super) fn find(bytes: &[u8], position: u64) -> Option<usize> {
             at += zeros - 3;
             continue;
         }
-        if let Some(head) = read_header(rest, position + at as u64)
+        if let Some(head) = read_header(rest, salt, position + at as u64)
             && let Some(payload) = rest.get(HEADER_BYTES..HEADER_BYTES + head.length)
             && head.matches(payload)
         {
@@ -83,8 +84,9 @@ pub(super) fn find(bytes: &[u8], position: u64) -> Option<usize> {
     None
 }
 
-fn header_crc(header: &[u8], position: u64) -> u32 {
+fn header_crc(header: &[u8], salt: u64, position: u64) -> u32 {
     let mut hasher = Hasher::new();
+    hasher.update(&salt.to_le_bytes());
     hasher.update(&position.to_le_bytes());
     hasher.update(&header[..8]);
     hasher.finalize()
@@ -100,17 +102,19 @@ mod tests {
 
     use super::*;
 
+    const SALT: u64 = 0x5A17;
+
     fn frames(payloads: &[Vec<u8>], position: u64) -> Vec<u8> {
         let mut frames = Vec::new();
         for payload in payloads {
             push(&mut frames, |out| out.extend_from_slice(payload));
         }
-        bind(&mut frames, position);
+        bind(&mut frames, SALT, position);
         frames
     }
 
     fn read(bytes: &[u8], position: u64) -> Option<&[u8]> {
-        let head = read_header(bytes, position)?;
+        let head = read_header(bytes, SALT, position)?;
         bytes.get(HEADER_BYTES..HEADER_BYTES + head.length).filter(|payload| head.matches(payload))
     }
 
@@ -130,12 +134,21 @@ mod tests {
     }
 
     #[test]
+    fn a_frame_that_was_made_without_the_salt_is_none() {
+        let mut forged = Vec::new();
+        push(&mut forged, |out| out.extend_from_slice(b"one"));
+        bind(&mut forged, SALT + 1, 1_000);
+        assert_eq!(read(&forged, 1_000), None);
+        assert_eq!(find(&forged, SALT, 1_000), None);
+    }
+
+    #[test]
     fn zeros_are_no_frame_anywhere() {
         let zeros = [0; 64];
         for position in 0..100_000 {
-            assert_eq!(read_header(&zeros, position), None);
+            assert_eq!(read_header(&zeros, SALT, position), None);
         }
-        assert_eq!(find(&zeros, 0), None);
+        assert_eq!(find(&zeros, SALT, 0), None);
     }
 
     #[test]
@@ -143,7 +156,7 @@ mod tests {
         let frame = frames(&[vec![7; 1 << 16]], 100 + 50);
         let mut bytes = vec![0; 50];
         bytes.extend_from_slice(&frame);
-        assert_eq!(find(&bytes, 100), Some(50));
+        assert_eq!(find(&bytes, SALT, 100), Some(50));
     }
 
     proptest! {
@@ -166,13 +179,13 @@ mod tests {
         ) {
             let mut bytes = garbage.clone();
             bytes.extend_from_slice(&frames(&[payload], 77 + garbage.len() as u64));
-            prop_assert_eq!(find(&bytes, 77), Some(garbage.len()));
+            prop_assert_eq!(find(&bytes, SALT, 77), Some(garbage.len()));
         }
 
         #[test]
         fn arbitrary_bytes_do_not_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300), position in any::<u32>()) {
             let position = u64::from(position);
-            let _ = (read(&bytes, position), find(&bytes, position));
+            let _ = (read(&bytes, position), find(&bytes, SALT, position));
         }
     }
 }

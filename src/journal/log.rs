@@ -132,7 +132,7 @@ impl Journal {
         if state.prepared.is_empty() {
             shared.files_wanted.notify_one();
         }
-        frame::bind(&mut frames, state.end);
+        frame::bind(&mut frames, state.current.segment.salt, state.end);
         state.add_to_group(&frames);
         if state.syncer_waits {
             shared.group_arrived.notify_one();

@@ -22,6 +22,9 @@ mod codec;
 mod consumer;
 mod entry;
 mod frame;
+#[cfg(feature = "fuzzing")]
+#[expect(clippy::expect_used, reason = "a fuzz target may panic")]
+pub mod fuzzing;
 mod lock;
 mod log;
 mod prepare;

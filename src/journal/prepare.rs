@@ -37,7 +37,7 @@ fn run(shared: &Shared) {
             Work::Remove(segments) => remove(shared, &segments),
             Work::Make { base, capacity } => {
                 let go_on = || shared.lock().phase == Phase::Open;
-                match segment::create(&shared.directory, base, capacity, go_on) {
+                match segment::create(&shared.directory, base, capacity, shared.salt, go_on) {
                     Ok(Some(made)) => {
                         failing = false;
                         add(shared, made);

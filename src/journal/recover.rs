@@ -12,6 +12,8 @@ use std::{
     sync::{Arc, atomic::Ordering::Relaxed},
 };
 
+use uuid::Uuid;
+
 use super::{
     log::OpenError,
     scan::{Found, Scanner},
@@ -71,7 +73,9 @@ pub(super) fn recover(directory: PathBuf, segment_bytes: u64, limit_bytes: u64) 
 }
 
 fn create_first(directory: &Path, segment_bytes: u64) -> io::Result<WritableSegment> {
-    segment::create(directory, 0, segment_bytes, || true)?.ok_or_else(|| io::Error::other("interrupted"))
+    // As long as there is a segment, its salt goes on in the next: a random number once in a journal's life.
+    let (salt, _) = Uuid::new_v4().as_u64_pair();
+    segment::create(directory, 0, segment_bytes, salt, || true)?.ok_or_else(|| io::Error::other("interrupted"))
 }
 
 /// The segments found, each with whether its header is good. Reports what is wrong with them as a row.

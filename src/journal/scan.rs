@@ -58,7 +58,7 @@ impl Scanner {
     pub(super) fn next(&mut self, readable_to: u64) -> io::Result<Found> {
         let readable_to = readable_to.min(self.segment.end());
         self.fill(frame::HEADER_BYTES as u64, readable_to)?;
-        if let Some(head) = frame::read_header(&self.window, self.at) {
+        if let Some(head) = frame::read_header(&self.window, self.segment.salt, self.at) {
             let bytes = (frame::HEADER_BYTES + head.length) as u64;
             if bytes <= readable_to - self.at {
                 self.fill(bytes, readable_to)?;
@@ -80,7 +80,7 @@ impl Scanner {
         self.fill(expected, readable_to)?;
         let too_short = (self.window.len() as u64) < expected;
         // Not from the very byte: what is there has just been looked at.
-        match self.window.get(1..).and_then(|rest| frame::find(rest, self.at + 1)) {
+        match self.window.get(1..).and_then(|rest| frame::find(rest, self.segment.salt, self.at + 1)) {
             Some(offset) => {
                 let from = self.at;
                 Ok(Found::Damage { from, to: self.advance(offset as u64 + 1) })

@@ -1,4 +1,5 @@
-//! One segment file: a header, then `capacity` bytes of frames and zeros.
+//! One segment file: a header, then `capacity` bytes of frames and zeros. Its name tells its base position and its salt,
+//! so that a damaged header costs nothing.
 //!
 //! Promises: a file under its final name is complete: filled with zeros, synced, and known to its directory.
 //! Refuses: to know what is in the frames.
@@ -34,6 +35,8 @@ const FILL_STEP: usize = 1 << 20;
 pub(super) struct Segment {
     pub(super) base: u64,
     pub(super) capacity: u64,
+    /// What frames are bound to, see [`super::frame`].
+    pub(super) salt: u64,
     pub(super) path: PathBuf,
 }
 
@@ -69,11 +72,12 @@ pub(super) fn create(
     directory: &Path,
     base: u64,
     capacity: u64,
+    salt: u64,
     go_on: impl Fn() -> bool,
 ) -> io::Result<Option<WritableSegment>> {
-    let path = directory.join(format!("{base:016x}.{EXTENSION}"));
+    let path = directory.join(format!("{base:016x}-{salt:016x}.{EXTENSION}"));
     let unfinished = path.with_extension(UNFINISHED_EXTENSION);
-    let segment = Segment { base, capacity, path };
+    let segment = Segment { base, capacity, salt, path };
     let made =
         OpenOptions::new().read(true).write(true).create(true).truncate(true).open(&unfinished).and_then(|file| {
             file.write_all_at(&header(base, capacity), 0)?;
@@ -127,7 +131,7 @@ pub(super) fn sync_directory(directory: &Path) -> io::Result<()> {
 /// What one file of the directory turned out to be.
 pub(super) enum Listed {
     Segment(Segment),
-    /// Its header is damaged: base and capacity are told by its name and size.
+    /// Its header is damaged: all that it says is told by the file's name and size.
     DamagedHeader(Segment),
     /// Written by a later version of this program.
     NewerVersion {
@@ -147,16 +151,17 @@ pub(super) fn list(directory: &Path) -> io::Result<Vec<Listed>> {
             fs::remove_file(&path)?;
         } else if extension == Some(EXTENSION)
             && let Some(stem) = path.file_stem().and_then(|stem| stem.to_str())
-            && let Ok(base) = u64::from_str_radix(stem, 16)
+            && let Some((base, salt)) = stem.split_once('-')
+            && let (Ok(base), Ok(salt)) = (u64::from_str_radix(base, 16), u64::from_str_radix(salt, 16))
         {
-            found.push((base, path));
+            found.push((base, salt, path));
         }
     }
     found.sort();
-    found.into_iter().map(|(base, path)| look_at(base, path)).collect()
+    found.into_iter().map(|(base, salt, path)| look_at(base, salt, path)).collect()
 }
 
-fn look_at(base: u64, path: PathBuf) -> io::Result<Listed> {
+fn look_at(base: u64, salt: u64, path: PathBuf) -> io::Result<Listed> {
     let file = File::open(&path)?;
     let capacity_by_size = file.metadata()?.len().saturating_sub(HEADER_BYTES);
     let mut bytes = [0; 36];
@@ -167,10 +172,10 @@ fn look_at(base: u64, path: PathBuf) -> io::Result<Listed> {
     };
     let (head, crc) = bytes.split_at(32);
     if !readable || crc != crc32fast::hash(head).to_le_bytes() || head[..8] != MAGIC || number(&head[16..24]) != base {
-        return Ok(Listed::DamagedHeader(Segment { base, capacity: capacity_by_size, path }));
+        return Ok(Listed::DamagedHeader(Segment { base, capacity: capacity_by_size, salt, path }));
     }
     match u32::try_from(number(&head[8..12])) {
-        Ok(VERSION) => Ok(Listed::Segment(Segment { base, capacity: number(&head[24..32]), path })),
+        Ok(VERSION) => Ok(Listed::Segment(Segment { base, capacity: number(&head[24..32]), salt, path })),
         other => Ok(Listed::NewerVersion { path, version: other.unwrap_or(u32::MAX) }),
     }
 }

@@ -21,6 +21,8 @@ pub(super) struct Shared {
     pub(super) directory: PathBuf,
     pub(super) segment_bytes: u64,
     pub(super) limit_bytes: u64,
+    /// Of all segments, see [`super::frame`].
+    pub(super) salt: u64,
     state: Mutex<State>,
     /// For the syncing thread: there is a group, or the journal closes.
     pub(super) group_arrived: Condvar,
@@ -108,6 +110,7 @@ impl Shared {
             directory,
             segment_bytes,
             limit_bytes,
+            salt: current.segment.salt,
             state: Mutex::new(State {
                 kept,
                 current,

@@ -202,10 +202,11 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::domain::{SessionId, SessionTouched, Timestamp};
+    use crate::domain::{SessionId, SessionTouched, Timestamp, UserId};
 
     fn record() -> Record {
-        Record::SessionTouched(SessionTouched { session: SessionId::new(), at: Timestamp::now() })
+        let user = UserId::parse("anna").unwrap();
+        Record::SessionTouched(SessionTouched { session: SessionId::new(), user, at: Timestamp::now() })
     }
 
     fn item(sequence: u64, rows: usize, bytes: usize) -> Item {

@@ -66,7 +66,8 @@ impl PersistActor {
 
     fn write(&mut self, batch: Batch, ctx: &mut Context<Self>) {
         self.writing_since = Some(Instant::now());
-        let attempt = write::attempt(Arc::clone(&self.deps.store), self.deps.node, self.writer.take(), batch);
+        let (store, is_prepared) = (Arc::clone(&self.deps.store), *self.deps.is_database_prepared.borrow());
+        let attempt = write::attempt(store, self.deps.node, is_prepared, self.writer.take(), batch);
         ctx.spawn(attempt.into_actor(self).map(|attempt, actor, ctx| actor.on_written(attempt, ctx)));
     }
 

@@ -34,6 +34,7 @@ pub use messages::{
     StreamFenced, StreamLookup, StreamReady, StreamSubscriber,
 };
 pub use stats::{PersistSnapshot, PersistStats};
+use tokio::sync::watch;
 
 /// Part of [`StreamReady`].
 pub use crate::store::OpenSession;
@@ -45,6 +46,8 @@ use crate::{domain::NodeId, journal::Journal, runtime::ActorPool, store::Store};
 pub struct PersistDeps {
     pub node: NodeId,
     pub store: Arc<dyn Store>,
+    /// Nothing is written before this says so: the schema may be on its way.
+    pub is_database_prepared: watch::Receiver<bool>,
     pub journal: Journal,
     pub stats: Arc<PersistStats>,
     pub options: PersistOptions,

@@ -24,6 +24,7 @@ pub(super) struct Attempt {
 pub(super) async fn attempt(
     store: Arc<dyn Store>,
     node: NodeId,
+    is_prepared: bool,
     mut writer: Option<Box<dyn StoreWriter>>,
     mut batch: Batch,
 ) -> Attempt {
@@ -33,6 +34,7 @@ pub(super) async fn attempt(
         let connected = match &mut writer {
             Some(connected) => connected,
             // Whatever keeps a connection from being made, it is not the data.
+            None if !is_prepared => break Some(unprepared()),
             unconnected => match store.writer().await {
                 Ok(connected) => unconnected.insert(connected),
                 Err(error) => break Some(error),
@@ -43,11 +45,16 @@ pub(super) async fn attempt(
             Err(error) => {
                 writer = None;
                 match error.kind() {
-                    StoreErrorKind::Retryable => break Some(error),
+                    StoreErrorKind::Retryable | StoreErrorKind::Denied => break Some(error),
                     StoreErrorKind::Permanent => batch.plan.refused(|| error.to_string()),
                 }
             }
         }
     };
     Attempt { batch, writer, failure, took: began.elapsed() }
+}
+
+/// Whatever was written before could be written into an old schema, or be taken for what an earlier process left.
+fn unprepared() -> StoreError {
+    StoreError::new(StoreErrorKind::Retryable, "write a batch", "the database is not prepared yet")
 }

@@ -238,7 +238,7 @@ impl Live {
         around.registry.close_session(&self.user, session, Some(around.connection), around.now.steady);
         effects.push(Effect::SessionOver { session, user: self.user.clone() });
         let at = self.received_at(around);
-        Record::SessionClosed(SessionClosed { session, stream: self.stream, seq, status, at })
+        Record::SessionClosed(SessionClosed { session, user: self.user.clone(), stream: self.stream, seq, status, at })
     }
 
     /// The session that is on now. One that ran out of time is closed here.
@@ -278,7 +278,8 @@ impl Live {
             return None;
         }
         self.told_database_alive = now;
-        Some(Record::SessionTouched(SessionTouched { session: live.session, at: around.now.wall }))
+        let user = self.user.clone();
+        Some(Record::SessionTouched(SessionTouched { session: live.session, user, at: around.now.wall }))
     }
 
     /// The same for audio, which has no record to travel with.

@@ -6,9 +6,9 @@
 
 use std::collections::BTreeMap;
 
+use super::session_news::SessionNews;
 use crate::domain::{
-    AudioPart, Event, Presence, Record, RunId, SessionId, SessionOpened, SessionStatus, StreamId, StreamOpened,
-    Timestamp, UserId,
+    AudioPart, Event, Presence, Record, RunId, SessionId, SessionStatus, StreamId, StreamOpened, Timestamp, UserId,
 };
 
 /// One batch, to be applied in the order of the fields.
@@ -22,18 +22,11 @@ pub(super) struct Batch<'a> {
     pub(super) control_seqs: BTreeMap<StreamId, i64>,
     /// The last word on each user.
     pub(super) presence: BTreeMap<&'a UserId, &'a Presence>,
-    /// The first opening of each session.
-    pub(super) opened: BTreeMap<SessionId, &'a SessionOpened>,
+    /// What is known of each session that anything was said of.
+    pub(super) sessions: BTreeMap<SessionId, SessionNews<'a>>,
     /// By `(stream, seq)`; of those with the same key, the one that came first is first.
     pub(super) events: Vec<&'a Event>,
     pub(super) parts: BTreeMap<RunId, &'a AudioPart>,
-    /// The latest sign of life of each session.
-    pub(super) touched: BTreeMap<SessionId, Timestamp>,
-    /// Sessions that ran out of time, with the first such verdict. Before `ended`, so that a session that was found
-    /// alive again can still be ended by its user in the same batch.
-    pub(super) expired: BTreeMap<SessionId, Timestamp>,
-    /// Sessions that their users ended, with the first time.
-    pub(super) ended: BTreeMap<SessionId, Timestamp>,
     /// True of most batches: they need no transaction around their one statement.
     pub(super) has_only_events: bool,
 }
@@ -74,24 +67,17 @@ impl<'a> Batch<'a> {
             Record::SessionOpened(opened) => {
                 self.heard_of(&opened.user, opened.at);
                 self.settled(opened.stream, opened.seq);
-                self.opened.entry(opened.session).or_insert(opened);
+                let news = SessionNews::new(&opened.user, opened.page.as_deref(), SessionStatus::Recording, opened.at);
+                self.heard_of_session(opened.session, news);
             }
             Record::SessionTouched(touched) => {
-                let alive_at = self.touched.entry(touched.session).or_insert(touched.at);
-                *alive_at = touched.at.max(*alive_at);
+                let news = SessionNews::new(&touched.user, None, SessionStatus::Recording, touched.at);
+                self.heard_of_session(touched.session, news);
             }
             Record::SessionClosed(closed) => {
                 self.settled(closed.stream, closed.seq);
-                match closed.status {
-                    SessionStatus::Ended => {
-                        self.ended.entry(closed.session).or_insert(closed.at);
-                    }
-                    SessionStatus::Expired => {
-                        self.expired.entry(closed.session).or_insert(closed.at);
-                    }
-                    // Nothing closes by being recorded; such a record has only its place in the stream.
-                    SessionStatus::Recording => {}
-                }
+                let news = SessionNews::new(&closed.user, None, closed.status, closed.at);
+                self.heard_of_session(closed.session, news);
             }
             Record::AudioAttached(part) => {
                 self.parts.entry(part.run).or_insert(part);
@@ -104,6 +90,10 @@ impl<'a> Batch<'a> {
         news.first_at = news.first_at.min(at);
         news.last_at = news.last_at.max(at);
         news
+    }
+
+    fn heard_of_session(&mut self, session: SessionId, news: SessionNews<'a>) {
+        self.sessions.entry(session).and_modify(|known| *known = known.merge(news)).or_insert(news);
     }
 
     fn settled(&mut self, stream: StreamId, seq: Option<i64>) {
@@ -138,8 +128,8 @@ mod tests {
     }
 
     fn closed(session: SessionId, seq: i64, status: SessionStatus, ms: i64) -> Record {
-        let stream = StreamId::from_bytes([7; 16]);
-        Record::SessionClosed(SessionClosed { session, stream, seq: Some(seq), status, at: at(ms) })
+        let (stream, user) = (StreamId::from_bytes([7; 16]), UserId::parse("anna").unwrap());
+        Record::SessionClosed(SessionClosed { session, user, stream, seq: Some(seq), status, at: at(ms) })
     }
 
     #[test]
@@ -174,21 +164,21 @@ mod tests {
     }
 
     #[test]
-    fn of_ends_the_first_counts_and_of_touches_and_positions_the_highest() {
+    fn what_is_said_of_a_session_is_gathered_and_of_positions_the_highest() {
         let session = SessionId::new();
-        let touched = |ms| Record::SessionTouched(SessionTouched { session, at: at(ms) });
+        let user = UserId::parse("anna").unwrap();
+        let touched = |ms| Record::SessionTouched(SessionTouched { session, user: user.clone(), at: at(ms) });
         let records = [
             closed(session, 9, SessionStatus::Ended, 50),
             closed(session, 4, SessionStatus::Ended, 60),
             closed(session, 5, SessionStatus::Expired, 40),
-            closed(session, 6, SessionStatus::Recording, 30),
-            touched(45),
+            touched(70),
             touched(20),
         ];
         let batch = Batch::of(&records);
-        assert_eq!(batch.ended, BTreeMap::from([(session, at(50))]));
-        assert_eq!(batch.expired, BTreeMap::from([(session, at(40))]));
-        assert_eq!(batch.touched, BTreeMap::from([(session, at(45))]));
+        let news = batch.sessions[&session];
+        assert_eq!((news.opened_at, news.alive_at), (at(20), at(70)));
+        assert_eq!((news.status, news.ended_at), (SessionStatus::Ended, Some(at(50))));
         assert_eq!(batch.control_seqs.into_values().collect::<Vec<_>>(), [9]);
     }
 }

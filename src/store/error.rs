@@ -2,7 +2,7 @@
 //!
 //! Promises: an error is [`StoreErrorKind::Permanent`] only when this very data is to blame. A missing table, a lost
 //! right, a wrong password or a full disk is for an operator to repair: meanwhile nothing may be rejected, because
-//! what is rejected is lost.
+//! what is rejected is lost. Whatever is not known to be otherwise may be tried again.
 
 use std::time::Duration;
 
@@ -13,6 +13,10 @@ use sqlx::{error::DatabaseError, migrate::MigrateError, postgres::PgDatabaseErro
 pub enum StoreErrorKind {
     /// The database is away, overloaded, restarting or not set up: the same call may succeed later.
     Retryable,
+    /// The database is there and does not let this program in: a wrong password, no such database, a file that is no
+    /// database. A person has to act. To whoever has data to store it is as good as away; to a program that starts it is
+    /// a mistake in its settings.
+    Denied,
     /// The database answered and will not take this data: bisect, reject the guilty row.
     Permanent,
 }
@@ -41,9 +45,10 @@ impl StoreError {
         self.kind
     }
 
+    /// Whether the same call may succeed later, with or without an operator's help.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
-        self.kind == StoreErrorKind::Retryable
+        self.kind != StoreErrorKind::Permanent
     }
 
     pub(super) fn from_sqlx(context: &'static str, error: sqlx::Error) -> Self {
@@ -70,6 +75,7 @@ pub(super) async fn within<T>(
 fn kind_of(error: &sqlx::Error) -> StoreErrorKind {
     match error {
         sqlx::Error::Database(answer) if blames_data(&**answer) => StoreErrorKind::Permanent,
+        sqlx::Error::Database(answer) if denies_entry(&**answer) => StoreErrorKind::Denied,
         sqlx::Error::Migrate(failure) => match &**failure {
             MigrateError::Execute(cause) | MigrateError::ExecuteMigration(cause, _) => match cause {
                 sqlx::Error::Database(answer) if blames_statement(&**answer) => StoreErrorKind::Permanent,
@@ -86,6 +92,11 @@ fn kind_of(error: &sqlx::Error) -> StoreErrorKind {
     }
 }
 
+// The classes of SQLSTATE are listed in appendix A of the Postgres manual. What is named nowhere below is retryable, and
+// above all: 08 connection, 25 transaction state (25006: a standby, or a primary that became one), 40 serialization and
+// deadlock, 53 resources (53100 disk full, 53300 too many connections), 55 locks, 57 operator (57014 statement timeout,
+// 57P01 shutdown, 57P03 starting up), 58 I/O, XX internal, and 42 (see `blames_statement`).
+
 /// The values sent are refused, and would be at any time.
 fn blames_data(answer: &dyn DatabaseError) -> bool {
     match code_of(answer) {
@@ -93,6 +104,15 @@ fn blames_data(answer: &dyn DatabaseError) -> bool {
         // 23: integrity constraint; 54: program limit, such as a key too large for its index.
         Code::Postgres(sqlstate) => matches!(class_of(&sqlstate), "21" | "22" | "23" | "54"),
         Code::Sqlite(code) => matches!(code, SQLITE_TOOBIG | SQLITE_CONSTRAINT | SQLITE_MISMATCH),
+    }
+}
+
+/// Nobody with these settings is let in.
+fn denies_entry(answer: &dyn DatabaseError) -> bool {
+    match code_of(answer) {
+        // 28: wrong password, unknown role, an address that pg_hba.conf does not list; 3D: no such database.
+        Code::Postgres(sqlstate) => matches!(class_of(&sqlstate), "28" | "3D"),
+        Code::Sqlite(code) => code == SQLITE_NOTADB,
     }
 }
 
@@ -112,6 +132,7 @@ const SQLITE_ERROR: i32 = 1;
 const SQLITE_TOOBIG: i32 = 18;
 const SQLITE_CONSTRAINT: i32 = 19;
 const SQLITE_MISMATCH: i32 = 20;
+const SQLITE_NOTADB: i32 = 26;
 
 enum Code {
     /// SQLSTATE, five characters.

@@ -10,6 +10,7 @@ mod decode;
 mod error;
 mod postgres;
 mod rows;
+mod session_news;
 mod sql;
 mod sqlite;
 
@@ -122,9 +123,9 @@ pub trait StoreWriter: Send {
     /// `node` owns the presence records. Records may come in any number and mixture; for the same key the last
     /// one counts (presence, touch), for streams, sessions, events and parts the first.
     ///
-    /// Any record may come again, also after later ones: news of a user never overwrite newer ones, a touch counts
-    /// only when it is later than the last sign of life, an expiry only when it is not earlier. A touch or an end of
-    /// a session that is not stored yet is lost, so the records of one session should not overtake its opening.
+    /// Any record may come again, also after later ones, and those of one session in any order, also through different
+    /// writers: news of a user never overwrite newer ones, a touch counts only when it is later than the last sign of
+    /// life, an expiry only when it is not earlier, and a session exists from the first record that names it.
     async fn write(&mut self, node: NodeId, records: &[Record]) -> Result<WriteOutcome, StoreError>;
 }
 

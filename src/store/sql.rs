@@ -50,6 +50,43 @@ pub(super) const USERS: &str =
 /// `$1` heartbeats after which a node lives, `$2` user.
 pub(super) const USER: &str = select_users!("WHERE u.id = $2");
 
+/// Merges news of a session, `excluded`, into its row, `s`, by the rules of [`super::session_news`]. Rows that would stay
+/// as they are are not written: records come again by the thousand after a restart. `$least` and `$greatest` are what the
+/// dialect calls them.
+macro_rules! merge_session {
+    ($least:literal, $greatest:literal) => {
+        concat!(
+            "ON CONFLICT (id) DO UPDATE SET
+                 page = coalesce(s.page, excluded.page),
+                 opened_at = ",
+            $least,
+            "(s.opened_at, excluded.opened_at),
+                 alive_at = ",
+            $greatest,
+            "(s.alive_at, excluded.alive_at),
+                 status = CASE
+                     WHEN 'ended' IN (s.status, excluded.status) THEN 'ended'
+                     WHEN excluded.alive_at > s.alive_at THEN excluded.status
+                     WHEN excluded.alive_at = s.alive_at AND excluded.status = 'expired' THEN 'expired'
+                     ELSE s.status END,
+                 ended_at = CASE
+                     WHEN s.status = 'ended' AND excluded.status = 'ended' THEN ",
+            $least,
+            "(s.ended_at, excluded.ended_at)
+                     WHEN s.status = 'ended' THEN s.ended_at
+                     WHEN excluded.status = 'ended' OR excluded.alive_at > s.alive_at THEN excluded.ended_at
+                     WHEN excluded.alive_at = s.alive_at AND excluded.status = 'expired' THEN excluded.ended_at
+                     ELSE s.ended_at END
+             WHERE excluded.alive_at > s.alive_at
+                OR excluded.opened_at < s.opened_at
+                OR (excluded.status = 'expired' AND s.status = 'recording' AND excluded.alive_at = s.alive_at)
+                OR (excluded.status = 'ended' AND (s.status <> 'ended' OR excluded.ended_at < s.ended_at))
+                OR (s.page IS NULL AND excluded.page IS NOT NULL)"
+        )
+    };
+}
+pub(super) use merge_session;
+
 /// The columns of an audio part in the order in which they are written and read.
 macro_rules! part_columns {
     () => {

@@ -14,6 +14,9 @@
 
 mod actor;
 mod agenda;
+#[cfg(feature = "fuzzing")]
+#[expect(clippy::expect_used, reason = "a fuzz target may panic")]
+pub mod fuzzing;
 mod keeping;
 mod messages;
 mod options;

@@ -65,7 +65,19 @@ struct Written {
 impl Sidecar {
     /// Writes aside, syncs, renames. The caller syncs the directory.
     pub(super) fn write(&self, path: &Path) -> io::Result<()> {
-        let written = Written {
+        let aside = path.with_extension("tmp");
+        let mut file = File::create(&aside)?;
+        file.write_all(&self.to_bytes()?)?;
+        file.sync_data()?;
+        fs::rename(aside, path)
+    }
+
+    pub(super) fn read(path: &Path) -> Result<Self, SidecarError> {
+        Self::from_bytes(&fs::read(path)?)
+    }
+
+    pub(super) fn to_bytes(&self) -> serde_json::Result<Vec<u8>> {
+        serde_json::to_vec(&Written {
             version: VERSION,
             run: self.begin.run,
             session: self.begin.session,
@@ -79,26 +91,20 @@ impl Sidecar {
             finished: self.finished,
             upload_id: self.upload.as_ref().map(|upload| upload.id.clone()),
             parts: self.upload.as_ref().map_or_else(Vec::new, |upload| upload.parts.clone()),
-        };
-        let aside = path.with_extension("tmp");
-        let mut file = File::create(&aside)?;
-        file.write_all(&serde_json::to_vec(&written)?)?;
-        file.sync_data()?;
-        fs::rename(aside, path)
+        })
     }
 
-    pub(super) fn read(path: &Path) -> Result<Self, SidecarError> {
+    pub(super) fn from_bytes(bytes: &[u8]) -> Result<Self, SidecarError> {
         /// Read before the rest, which may look different in another version.
         #[derive(Deserialize)]
         struct Version {
             version: u32,
         }
-        let bytes = fs::read(path)?;
-        let Version { version } = serde_json::from_slice(&bytes)?;
+        let Version { version } = serde_json::from_slice(bytes)?;
         if version != VERSION {
             return Err(SidecarError::Version(version));
         }
-        let written: Written = serde_json::from_slice(&bytes)?;
+        let written: Written = serde_json::from_slice(bytes)?;
         let at = |ms| Timestamp::from_unix_ms(ms).ok_or(SidecarError::Invalid("time"));
         Ok(Self {
             begin: BeginRun {

@@ -16,6 +16,7 @@ use actix_web::{App, HttpRequest, HttpServer, dev::ServerHandle};
 use engineioxide_core::Sid;
 use serde_json::{Value, value::RawValue};
 use shopaloud::{
+    auth::{AllowedOrigins, ForeignOrigin, PageOrigin},
     protocol::{
         CloseCode, ErrorCode, Frame, ProtocolError,
         socketio::{
@@ -26,7 +27,7 @@ use shopaloud::{
     runtime::Budget,
     session::{
         ConnectionHandle, ConnectionLost, FrameIn, LostCause, SessionHandle,
-        engine::{AllowedOrigins, Application, EngineDoor, EngineOptions},
+        engine::{Application, EngineDoor, EngineOptions},
     },
 };
 
@@ -43,7 +44,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const AUTH_DELAY: Duration = Duration::from_millis(5);
 
 /// The suites' settings.
-pub(crate) fn options() -> EngineOptions {
+pub(crate) const fn options() -> EngineOptions {
     EngineOptions {
         ping_interval: Duration::from_millis(300),
         ping_timeout: Duration::from_millis(200),
@@ -53,7 +54,6 @@ pub(crate) fn options() -> EngineOptions {
         message_timeout: Duration::from_secs(5),
         outbound_bytes: 4 * 1024 * 1024,
         max_sessions: 1_000,
-        origins: AllowedOrigins::new(&["http://shop.example".to_owned()]),
     }
 }
 
@@ -95,9 +95,18 @@ impl EchoServer {
     }
 }
 
+/// The pages that may connect to both echoes.
+fn allowed_origins() -> AllowedOrigins {
+    AllowedOrigins::new(&["http://shop.example".to_owned()])
+}
+
 struct RawEcho;
 
 impl Application for RawEcho {
+    fn origin(&self, request: &HttpRequest) -> Result<PageOrigin, ForeignOrigin> {
+        allowed_origins().check(request)
+    }
+
     fn admit(&self) -> Result<(), ErrorCode> {
         Ok(())
     }
@@ -163,6 +172,10 @@ impl Handler<ConnectionLost> for RawEchoActor {
 struct SocketIoEcho;
 
 impl Application for SocketIoEcho {
+    fn origin(&self, request: &HttpRequest) -> Result<PageOrigin, ForeignOrigin> {
+        allowed_origins().check(request)
+    }
+
     fn admit(&self) -> Result<(), ErrorCode> {
         Ok(())
     }

@@ -160,7 +160,7 @@ async fn until(is_so: impl Fn() -> bool, complaint: &str) {
 }
 
 /// The suites' options with the heartbeat of a product.
-pub(crate) fn calm_options() -> EngineOptions {
+pub(crate) const fn calm_options() -> EngineOptions {
     EngineOptions { ping_interval: Duration::from_secs(25), ping_timeout: Duration::from_secs(20), ..options() }
 }
 

@@ -10,7 +10,8 @@ use std::{
 use shopaloud::journal::{AppendError, Journal, JournalOptions, OpenError, Position};
 
 use crate::support::{
-    LIMIT_BYTES, SEGMENT_BYTES, append, entry, number_of, numbers, open, open_with, read_all, segment_files,
+    LIMIT_BYTES, SEGMENT_BYTES, append, base_of, entry, number_of, numbers, open, open_with, read_all, segment_at,
+    segment_files,
 };
 
 #[tokio::test]
@@ -165,7 +166,7 @@ async fn segments_go_when_every_consumer_released_them() {
     let begin = journal.begin();
     // Files are removed by the time the journal is closed.
     journal.close();
-    assert_eq!(segment_files(directory.path())[0].file_stem().unwrap().to_str(), Some(&*format!("{:016x}", begin.0)));
+    assert_eq!(base_of(&segment_files(directory.path())[0]), begin);
     assert!(journal.stats().removed_segments > 5);
     drop((rows, journal));
     let journal = open(directory.path());
@@ -288,7 +289,7 @@ async fn a_segment_that_cannot_be_made_is_tried_again() {
     let directory = tempfile::tempdir().unwrap();
     let journal = open(directory.path());
     // In the way of the third segment's file; the second one is being made already.
-    let obstacle = directory.path().join(format!("{:016x}.segment", 2 * SEGMENT_BYTES));
+    let obstacle = segment_at(directory.path(), 2 * SEGMENT_BYTES);
     fs::create_dir_all(obstacle.join("not empty")).unwrap();
     let mut taken = 0;
     loop {

@@ -9,7 +9,8 @@ use std::{
 use shopaloud::journal::{Entry, Journal, JournalOptions, OpenError, Position};
 
 use crate::support::{
-    LIMIT_BYTES, SEGMENT_BYTES, append, copy_directory, entry, number_of, numbers, open, read_all, segment_files,
+    LIMIT_BYTES, SEGMENT_BYTES, append, base_of, copy_directory, entry, number_of, numbers, open, read_all, segment_at,
+    segment_files,
 };
 
 const FILE_HEADER_BYTES: u64 = 64;
@@ -26,10 +27,9 @@ async fn written(directory: &Path) -> Vec<(Position, Entry)> {
 
 /// The file and offset at which the entry that ends at `position` ends.
 fn end_of(directory: &Path, position: Position) -> (PathBuf, u64) {
-    let base = |file: &PathBuf| u64::from_str_radix(file.file_stem().unwrap().to_str().unwrap(), 16).unwrap();
     let files = segment_files(directory);
-    let file = files.iter().rfind(|file| base(file) < position.0).unwrap();
-    (file.clone(), FILE_HEADER_BYTES + position.0 - base(file))
+    let file = files.iter().rfind(|file| base_of(file) < position).unwrap();
+    (file.clone(), FILE_HEADER_BYTES + position.0 - base_of(file).0)
 }
 
 #[tokio::test]
@@ -183,7 +183,7 @@ async fn strange_directories_are_refused_with_a_reason() {
     assert!(matches!(error, OpenError::NewerVersion { version: 2, .. }), "{error}");
 
     fs::write(first, &pristine).unwrap();
-    fs::copy(first, directory.path().join("0000000000000123.segment")).unwrap();
+    fs::copy(first, segment_at(directory.path(), 0x123)).unwrap();
     let error = Journal::open(options(), drop).err().unwrap();
     assert!(matches!(error, OpenError::Overlap { .. }), "{error}");
 }

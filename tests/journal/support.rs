@@ -81,6 +81,19 @@ pub fn segment_files(directory: &Path) -> Vec<PathBuf> {
     files
 }
 
+/// Where a segment file begins.
+pub fn base_of(file: &Path) -> Position {
+    let (base, _salt) = file.file_stem().unwrap().to_str().unwrap().split_once('-').unwrap();
+    Position(u64::from_str_radix(base, 16).unwrap())
+}
+
+/// The file of a segment that begins at `base`, named after the ones that are there.
+pub fn segment_at(directory: &Path, base: u64) -> PathBuf {
+    let first = segment_files(directory).swap_remove(0);
+    let (_base, salt) = first.file_name().unwrap().to_str().unwrap().split_once('-').unwrap();
+    directory.join(format!("{base:016x}-{salt}"))
+}
+
 pub fn copy_directory(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
     for file in fs::read_dir(from).unwrap() {

@@ -138,7 +138,9 @@ async fn single_records_are_answered_out_of_the_backlog() {
     node.store.behave(Behaviour::Away);
     client.say();
     node.until(|node| node.stats.snapshot().backlog_actors == 1).await;
-    let touched = |_| Record::SessionTouched(SessionTouched { session: SessionId::new(), at: Timestamp::now() });
+    let user = || UserId::parse("anna").unwrap();
+    let touched =
+        |_| Record::SessionTouched(SessionTouched { session: SessionId::new(), user: user(), at: Timestamp::now() });
     let journaled: Vec<_> = (0..10).map(touched).map(|record| node.store_record(record)).collect();
     let unjournaled: Vec<_> = (0..10).map(|_| node.store_record(attached_audio())).collect();
     node.until(|node| node.journal.synced() == node.journal.end()).await;
@@ -185,7 +187,8 @@ async fn what_was_journaled_is_stored_by_the_next_process_whatever_its_number_of
     }
     let presence = |connected| Presence { user: UserId::parse("anna").unwrap(), connected, at: Timestamp::now() };
     let _unanswered = node.store_record(Record::Presence(presence(true)));
-    let touch = Record::SessionTouched(SessionTouched { session: SessionId::new(), at: Timestamp::now() });
+    let user = UserId::parse("anna").unwrap();
+    let touch = Record::SessionTouched(SessionTouched { session: SessionId::new(), user, at: Timestamp::now() });
     let _unanswered_too = node.store_record(touch.clone());
     let [presence, others] = [1, 12 * 41 + 1];
     node.until(|node| node.stats.snapshot().received == presence + others).await;
@@ -259,6 +262,24 @@ async fn a_full_journal_makes_senders_wait_in_order() {
     node.until(|_| budget.used_bytes() == 0).await;
     assert_complete(&node.store, &[client]);
     assert!(!node.journal.stats().full);
+    assert!(node.stop(PATIENCE).await);
+}
+
+#[actix::test]
+async fn nothing_is_written_before_the_schema_is_there() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = FakeStore::new();
+    store.prepare(false);
+    let node = Node::start(directory.path(), &store, options(), 2);
+    let mut client = node.connect().await;
+    let ticket = client.say();
+    node.until(|node| !node.stats.is_database_up() && node.stats.snapshot().failures >= 3).await;
+    assert!(client.heard_nothing());
+    assert_eq!(store.lock().attempts, 0);
+    store.prepare(true);
+    client.stored(ticket).await;
+    assert!(node.stats.is_database_up());
+    assert_complete(&store, &[client]);
     assert!(node.stop(PATIENCE).await);
 }
 

@@ -64,6 +64,7 @@ impl Node {
         let deps = PersistDeps {
             node: NodeId::new(),
             store: Arc::new(store.clone()),
+            is_database_prepared: store.is_prepared(),
             journal: journal.clone(),
             stats: Arc::clone(&stats),
             options,

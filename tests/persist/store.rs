@@ -60,6 +60,7 @@ pub struct FakeStore {
     contents: Arc<Mutex<Contents>>,
     behaviour: Arc<watch::Sender<Behaviour>>,
     changed: Arc<watch::Sender<u64>>,
+    prepared: Arc<watch::Sender<bool>>,
 }
 
 impl FakeStore {
@@ -68,11 +69,21 @@ impl FakeStore {
             contents: Arc::default(),
             behaviour: Arc::new(watch::Sender::new(Behaviour::Well)),
             changed: Arc::new(watch::Sender::new(0)),
+            prepared: Arc::new(watch::Sender::new(true)),
         }
     }
 
     pub fn behave(&self, behaviour: Behaviour) {
         self.behaviour.send_replace(behaviour);
+    }
+
+    /// Whether its schema is up to date: at first it is.
+    pub fn prepare(&self, is_prepared: bool) {
+        self.prepared.send_replace(is_prepared);
+    }
+
+    pub fn is_prepared(&self) -> watch::Receiver<bool> {
+        self.prepared.subscribe()
     }
 
     pub fn lock(&self) -> MutexGuard<'_, Contents> {

@@ -155,9 +155,15 @@ impl Stream {
         (session, Record::SessionOpened(opened))
     }
 
-    pub(crate) const fn close_session(&mut self, session: SessionId, at_ms: i64) -> Record {
-        let (stream, seq) = (self.id, Some(self.next_seq()));
-        Record::SessionClosed(SessionClosed { session, stream, seq, status: SessionStatus::Ended, at: at(at_ms) })
+    pub(crate) fn close_session(&mut self, session: SessionId, at_ms: i64) -> Record {
+        Record::SessionClosed(SessionClosed {
+            session,
+            user: self.user.clone(),
+            stream: self.id,
+            seq: Some(self.next_seq()),
+            status: SessionStatus::Ended,
+            at: at(at_ms),
+        })
     }
 
     pub(crate) fn event(&mut self, session: Option<SessionId>, name: &str, data: &str, at_ms: i64) -> Record {

@@ -63,11 +63,16 @@ impl TestServer {
     }
 
     pub(crate) fn start_with(backend: Backend, settings: &'static str) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let address = SocketAddr::from(([127, 0, 0, 1], 0));
-        let mut server = Self { folder, backend, settings, process: None, address, peak_memory_bytes: 0 };
+        let mut server = Self::new(backend, settings);
         server.restart();
         server
+    }
+
+    /// One that is not started yet.
+    pub(crate) fn new(backend: Backend, settings: &'static str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let address = SocketAddr::from(([127, 0, 0, 1], 0));
+        Self { folder, backend, settings, process: None, address, peak_memory_bytes: 0 }
     }
 
     /// The command in the server's folder, with its configuration.
@@ -115,7 +120,7 @@ impl TestServer {
     /// Asks it to end, and waits until it did.
     pub(crate) fn terminate(&mut self) -> ExitStatus {
         self.ask_to_end();
-        self.wait()
+        self.ended()
     }
 
     /// Asks it to end; once more: at once.
@@ -124,11 +129,6 @@ impl TestServer {
         let process = self.process.as_ref().unwrap().id();
         let status = Command::new("kill").args(["-TERM", &process.to_string()]).status().unwrap();
         assert!(status.success());
-    }
-
-    /// Waits until it ended by itself.
-    pub(crate) fn wait(&mut self) -> ExitStatus {
-        self.process.take().unwrap().wait().unwrap()
     }
 
     /// The most memory that it, or an earlier process in its place, has had.
@@ -150,6 +150,11 @@ impl TestServer {
 
     fn log_path(&self) -> PathBuf {
         self.folder.path().join("log")
+    }
+
+    /// Waits until it ended by itself.
+    pub(crate) fn ended(&mut self) -> ExitStatus {
+        self.process.take().unwrap().wait().unwrap()
     }
 
     pub(crate) fn address(&self) -> SocketAddr {

@@ -58,10 +58,14 @@ fn record() -> impl Strategy<Value = Record> {
                 at
             })
         ),
-        (session(), time()).prop_map(|(session, at)| Record::SessionTouched(SessionTouched { session, at })),
-        (session(), stream(), option::of(any::<i64>()), status, time()).prop_map(
-            |(session, stream, seq, status, at)| {
-                Record::SessionClosed(SessionClosed { session, stream, seq, status, at })
+        (session(), user(), time()).prop_map(|(session, user, at)| Record::SessionTouched(SessionTouched {
+            session,
+            user,
+            at
+        })),
+        (session(), user(), stream(), option::of(any::<i64>()), status, time()).prop_map(
+            |(session, user, stream, seq, status, at)| {
+                Record::SessionClosed(SessionClosed { session, user, stream, seq, status, at })
             }
         ),
         event.prop_map(|((stream, seq, user, session), (name, data, client_at, received_at))| {

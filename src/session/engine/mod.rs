@@ -10,7 +10,6 @@
 
 mod actor;
 mod messages;
-mod origins;
 mod polling;
 mod registry;
 mod routes;
@@ -29,6 +28,7 @@ use actix_web::{HttpRequest, Resource, web};
 use self::registry::EngineRegistry;
 use super::{ConnectionHandle, SessionHandle};
 use crate::{
+    auth::{ForeignOrigin, PageOrigin},
     protocol::{
         ErrorCode,
         engine_session::{PollId, Timing},
@@ -36,8 +36,6 @@ use crate::{
     },
     runtime::Budget,
 };
-
-pub use self::origins::AllowedOrigins;
 
 /// Settings of a door.
 #[derive(Clone, Debug)]
@@ -55,7 +53,6 @@ pub struct EngineOptions {
     pub outbound_bytes: usize,
     /// Sessions at a time; one more is told to come back later.
     pub max_sessions: usize,
-    pub origins: AllowedOrigins,
 }
 
 impl EngineOptions {
@@ -78,6 +75,12 @@ impl EngineOptions {
 
 /// What sessions are for.
 pub trait Application: Send + Sync + 'static {
+    /// The page that a request comes from.
+    ///
+    /// # Errors
+    /// [`ForeignOrigin`] when it may not connect.
+    fn origin(&self, request: &HttpRequest) -> Result<PageOrigin, ForeignOrigin>;
+
     /// Whether a new session may begin now.
     ///
     /// # Errors

@@ -12,13 +12,14 @@ use actix_web::{
 use serde::{Deserialize, Serialize};
 
 use super::{
-    EngineDoor,
-    origins::Origin,
-    polling,
+    EngineDoor, polling,
     registry::{Entry, Registered},
     upgrade,
 };
-use crate::protocol::{ErrorCode, engine_session::Refusal};
+use crate::{
+    auth::PageOrigin,
+    protocol::{ErrorCode, engine_session::Refusal},
+};
 
 /// Seconds after which a client that found no place may try again. The stock client tries earlier all the same.
 const RETRY_AFTER_S: &str = "5";
@@ -88,7 +89,7 @@ impl Problem {
         }
     }
 
-    pub(super) fn response(self, origin: Option<&Origin>) -> HttpResponse {
+    pub(super) fn response(self, origin: Option<&PageOrigin>) -> HttpResponse {
         #[derive(Serialize)]
         struct Body {
             code: u8,
@@ -119,12 +120,12 @@ pub(super) struct Visit {
     pub(super) door: Arc<EngineDoor>,
     pub(super) request: HttpRequest,
     pub(super) payload: web::Payload,
-    pub(super) origin: Origin,
+    pub(super) origin: PageOrigin,
 }
 
 impl Visit {
     /// A response that the visitor's page may read, and nobody keeps.
-    pub(super) fn ok(origin: &Origin) -> HttpResponseBuilder {
+    pub(super) fn ok(origin: &PageOrigin) -> HttpResponseBuilder {
         let mut response = HttpResponse::Ok();
         origin.allow(&mut response);
         response.insert_header((header::CACHE_CONTROL, "no-store"));
@@ -134,10 +135,10 @@ impl Visit {
 
 /// Answers a request of the door's path.
 pub(super) async fn answer(door: Arc<EngineDoor>, request: HttpRequest, payload: web::Payload) -> HttpResponse {
-    let Ok(origin) = door.options.origins.check(&request) else { return Problem::Forbidden.response(None) };
+    let Ok(origin) = door.application.origin(&request) else { return Problem::Forbidden.response(None) };
     if request.method() == Method::OPTIONS {
         let mut response = HttpResponse::NoContent();
-        origin.allow_request(request.headers(), &mut response);
+        origin.allow_request("GET, POST", request.headers(), &mut response);
         return response.finish();
     }
     let visit = Visit { door, request, payload, origin: origin.clone() };

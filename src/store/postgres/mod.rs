@@ -146,6 +146,12 @@ impl Store for PostgresStore {
             within(self.connect_timeout, "connect to migrate", PgConnection::connect_with(&self.unlimited)).await?;
         // Takes an advisory lock, so that one node migrates and the others wait. The lock ends with the connection.
         within(MIGRATION_TIMEOUT, "migrate", async {
+            let encoding: String = sqlx::query_scalar("SHOW server_encoding").fetch_one(&mut connection).await?;
+            if encoding != "UTF8" {
+                // It would refuse every event with a character that it does not have: data lost to a setting.
+                let reason = format!("the database's encoding is {encoding}, where UTF8 is needed");
+                return Err(sqlx::Error::Configuration(reason.into()));
+            }
             migrator.run_direct(None, &mut connection, false).await?;
             connection.close().await
         })

@@ -10,12 +10,13 @@ use sqlx::{Connection, PgConnection, postgres::PgBindIterExt};
 
 use super::time::PgTime;
 use crate::{
-    domain::{Event, NodeId, Presence, Record, SessionId, SessionStatus, StreamId, Timestamp},
+    domain::{Event, NodeId, Presence, Record, SessionId, StreamId},
     store::{
         StoreError, StoreErrorKind, StoreWriter, WriteOutcome,
         batch::{Batch, UserNews},
         error::within,
-        sql::{event_columns, part_columns},
+        session_news::SessionNews,
+        sql::{event_columns, merge_session, part_columns},
     },
 };
 
@@ -60,12 +61,9 @@ async fn write_batch(
     upsert_users(&mut transaction, batch).await?;
     insert_streams(&mut transaction, batch).await?;
     update_presence(&mut transaction, node, batch).await?;
-    insert_sessions(&mut transaction, batch).await?;
+    merge_sessions(&mut transaction, batch).await?;
     let outcome = insert_events(&mut transaction, &batch.events).await?;
     insert_parts(&mut transaction, batch).await?;
-    touch_sessions(&mut transaction, batch).await?;
-    close_sessions(&mut transaction, SessionStatus::Expired, batch.expired.iter()).await?;
-    close_sessions(&mut transaction, SessionStatus::Ended, batch.ended.iter()).await?;
     transaction.commit().await?;
     Ok(outcome)
 }
@@ -150,21 +148,24 @@ async fn update_presence(connection: &mut PgConnection, node: NodeId, batch: &Ba
     Ok(())
 }
 
-async fn insert_sessions(connection: &mut PgConnection, batch: &Batch<'_>) -> Result<(), sqlx::Error> {
-    if batch.opened.is_empty() {
+async fn merge_sessions(connection: &mut PgConnection, batch: &Batch<'_>) -> Result<(), sqlx::Error> {
+    if batch.sessions.is_empty() {
         return Ok(());
     }
-    let opened = || batch.opened.values();
-    sqlx::query(
-        "INSERT INTO sessions (id, user_id, status, page, opened_at, alive_at)
-         SELECT id, user_id, 'recording', page, opened_at, opened_at
-         FROM unnest($1::uuid[], $2::text[], $3::text[], $4::timestamptz[]) AS opened (id, user_id, page, opened_at)
-         ON CONFLICT (id) DO NOTHING",
-    )
-    .bind(opened().map(|session| session.session.as_uuid()).bind_iter())
-    .bind(opened().map(|session| session.user.as_str()).bind_iter())
-    .bind(opened().map(|session| session.page.as_deref()).bind_iter())
-    .bind(opened().map(|session| PgTime::from(session.at)).bind_iter())
+    let news = || batch.sessions.values().copied();
+    sqlx::query(concat!(
+        "INSERT INTO sessions AS s (id, user_id, page, status, opened_at, alive_at, ended_at)
+         SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::timestamptz[], $6::timestamptz[],
+                              $7::timestamptz[]) ",
+        merge_session!("least", "greatest")
+    ))
+    .bind(batch.sessions.keys().map(SessionId::as_uuid).bind_iter())
+    .bind(news().map(|SessionNews { user, .. }| user.as_str()).bind_iter())
+    .bind(news().map(|SessionNews { page, .. }| page).bind_iter())
+    .bind(news().map(|SessionNews { status, .. }| status.as_str()).bind_iter())
+    .bind(news().map(|SessionNews { opened_at, .. }| PgTime::from(opened_at)).bind_iter())
+    .bind(news().map(|SessionNews { alive_at, .. }| PgTime::from(alive_at)).bind_iter())
+    .bind(news().map(|SessionNews { ended_at, .. }| ended_at.map(PgTime::from)).bind_iter())
     .execute(connection)
     .await?;
     Ok(())
@@ -228,46 +229,4 @@ async fn insert_parts(connection: &mut PgConnection, batch: &Batch<'_>) -> Resul
 /// SQL has no unsigned integers.
 fn signed(sizes: impl Iterator<Item = u64>) -> Result<Vec<i64>, sqlx::Error> {
     sizes.map(i64::try_from).collect::<Result<_, _>>().map_err(|error| sqlx::Error::Encode(error.into()))
-}
-
-/// Only a sign of life later than the last one counts: one that comes again must not revive what expired after it.
-async fn touch_sessions(connection: &mut PgConnection, batch: &Batch<'_>) -> Result<(), sqlx::Error> {
-    if batch.touched.is_empty() {
-        return Ok(());
-    }
-    sqlx::query(
-        "UPDATE sessions AS s SET
-             alive_at = touched.at,
-             status = CASE s.status WHEN 'expired' THEN 'recording' ELSE s.status END,
-             ended_at = CASE s.status WHEN 'expired' THEN NULL ELSE s.ended_at END
-         FROM unnest($1::uuid[], $2::timestamptz[]) AS touched (id, at)
-         WHERE s.id = touched.id AND s.alive_at < touched.at",
-    )
-    .bind(batch.touched.keys().map(SessionId::as_uuid).bind_iter())
-    .bind(batch.touched.values().map(|at| PgTime::from(*at)).bind_iter())
-    .execute(connection)
-    .await?;
-    Ok(())
-}
-
-/// The first end stays; and a verdict of idleness is void when there were signs of life after it.
-async fn close_sessions(
-    connection: &mut PgConnection,
-    status: SessionStatus,
-    closed: impl ExactSizeIterator<Item = (&SessionId, &Timestamp)> + Clone + Send,
-) -> Result<(), sqlx::Error> {
-    if closed.len() == 0 {
-        return Ok(());
-    }
-    sqlx::query(
-        "UPDATE sessions AS s SET status = $3, ended_at = closed.at, alive_at = greatest(s.alive_at, closed.at)
-         FROM unnest($1::uuid[], $2::timestamptz[]) AS closed (id, at)
-         WHERE s.id = closed.id AND s.status = 'recording' AND ($3 = 'ended' OR s.alive_at <= closed.at)",
-    )
-    .bind(closed.clone().map(|(session, _)| session.as_uuid()).bind_iter())
-    .bind(closed.map(|(_, at)| PgTime::from(*at)).bind_iter())
-    .bind(status.as_str())
-    .execute(connection)
-    .await?;
-    Ok(())
 }

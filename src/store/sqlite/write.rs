@@ -9,12 +9,12 @@ use async_trait::async_trait;
 use sqlx::{AssertSqlSafe, SqliteConnection, SqlitePool};
 
 use crate::{
-    domain::{Event, NodeId, Record, SessionId, SessionStatus, Timestamp},
+    domain::{Event, NodeId, Record, SessionId, Timestamp},
     store::{
         StoreError, StoreWriter, WriteOutcome,
         batch::Batch,
         error::within,
-        sql::{event_columns, part_columns},
+        sql::{event_columns, merge_session, part_columns},
     },
 };
 
@@ -48,12 +48,9 @@ async fn write_batch(writing: &SqlitePool, node: NodeId, batch: &Batch<'_>) -> R
     upsert_users(&mut transaction, batch).await?;
     insert_streams(&mut transaction, batch).await?;
     update_presence(&mut transaction, node, batch).await?;
-    insert_sessions(&mut transaction, batch).await?;
+    merge_sessions(&mut transaction, batch).await?;
     let outcome = insert_events(&mut transaction, &batch.events).await?;
     insert_parts(&mut transaction, batch).await?;
-    touch_sessions(&mut transaction, batch).await?;
-    close_sessions(&mut transaction, SessionStatus::Expired, batch.expired.iter()).await?;
-    close_sessions(&mut transaction, SessionStatus::Ended, batch.ended.iter()).await?;
     transaction.commit().await?;
     Ok(outcome)
 }
@@ -122,16 +119,20 @@ async fn update_presence(
     Ok(())
 }
 
-async fn insert_sessions(connection: &mut SqliteConnection, batch: &Batch<'_>) -> Result<(), sqlx::Error> {
-    for opened in batch.opened.values() {
-        sqlx::query(
-            "INSERT INTO sessions (id, user_id, status, page, opened_at, alive_at)
-             VALUES ($1, $2, 'recording', $3, $4, $4) ON CONFLICT (id) DO NOTHING",
-        )
-        .bind(opened.session.as_uuid())
-        .bind(opened.user.as_str())
-        .bind(opened.page.as_deref())
-        .bind(opened.at.as_unix_ms())
+async fn merge_sessions(connection: &mut SqliteConnection, batch: &Batch<'_>) -> Result<(), sqlx::Error> {
+    for (session, news) in &batch.sessions {
+        sqlx::query(concat!(
+            "INSERT INTO sessions AS s (id, user_id, page, status, opened_at, alive_at, ended_at)
+             VALUES ($1, $2, $3, $4, $5, $6, $7) ",
+            merge_session!("min", "max")
+        ))
+        .bind(session.as_uuid())
+        .bind(news.user.as_str())
+        .bind(news.page)
+        .bind(news.status.as_str())
+        .bind(news.opened_at.as_unix_ms())
+        .bind(news.alive_at.as_unix_ms())
+        .bind(news.ended_at.map(Timestamp::as_unix_ms))
         .execute(&mut *connection)
         .await?;
     }
@@ -189,42 +190,4 @@ async fn insert_parts(connection: &mut SqliteConnection, batch: &Batch<'_>) -> R
 /// SQL has no unsigned integers.
 fn signed(size: u64) -> Result<i64, sqlx::Error> {
     i64::try_from(size).map_err(|error| sqlx::Error::Encode(error.into()))
-}
-
-/// Only a sign of life later than the last one counts: one that comes again must not revive what expired after it.
-async fn touch_sessions(connection: &mut SqliteConnection, batch: &Batch<'_>) -> Result<(), sqlx::Error> {
-    for (session, at) in &batch.touched {
-        sqlx::query(
-            "UPDATE sessions SET
-                 alive_at = $2,
-                 status = CASE status WHEN 'expired' THEN 'recording' ELSE status END,
-                 ended_at = CASE status WHEN 'expired' THEN NULL ELSE ended_at END
-             WHERE id = $1 AND alive_at < $2",
-        )
-        .bind(session.as_uuid())
-        .bind(at.as_unix_ms())
-        .execute(&mut *connection)
-        .await?;
-    }
-    Ok(())
-}
-
-/// The first end stays; and a verdict of idleness is void when there were signs of life after it.
-async fn close_sessions(
-    connection: &mut SqliteConnection,
-    status: SessionStatus,
-    closed: impl Iterator<Item = (&SessionId, &Timestamp)> + Send,
-) -> Result<(), sqlx::Error> {
-    for (session, at) in closed {
-        sqlx::query(
-            "UPDATE sessions SET status = $3, ended_at = $2, alive_at = max(alive_at, $2)
-             WHERE id = $1 AND status = 'recording' AND ($3 = 'ended' OR alive_at <= $2)",
-        )
-        .bind(session.as_uuid())
-        .bind(at.as_unix_ms())
-        .bind(status.as_str())
-        .execute(&mut *connection)
-        .await?;
-    }
-    Ok(())
 }

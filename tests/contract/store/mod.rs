@@ -10,6 +10,7 @@ mod presence;
 mod sessions;
 mod setup;
 mod streams;
+mod troubles;
 
 use std::{sync::Arc, time::Duration};
 
@@ -176,12 +177,13 @@ fn session_opened(session: SessionId, name: &str, ms: i64) -> Record {
     })
 }
 
-const fn touched(session: SessionId, ms: i64) -> Record {
-    Record::SessionTouched(SessionTouched { session, at: at(ms) })
+fn touched(session: SessionId, ms: i64) -> Record {
+    Record::SessionTouched(SessionTouched { session, user: user("anna"), at: at(ms) })
 }
 
 fn closed(session: SessionId, status: SessionStatus, ms: i64) -> Record {
-    Record::SessionClosed(SessionClosed { session, stream: StreamId::new(), seq: None, status, at: at(ms) })
+    let (user, stream) = (user("anna"), StreamId::new());
+    Record::SessionClosed(SessionClosed { session, user, stream, seq: None, status, at: at(ms) })
 }
 
 fn part(session: SessionId, stream: StreamId, stream_offset: u64, size_bytes: u64) -> AudioPart {

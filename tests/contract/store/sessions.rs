@@ -2,6 +2,8 @@
 
 use SessionStatus::{Ended, Expired, Recording};
 
+use shopaloud::store::SessionRow;
+
 use super::*;
 
 on_every_store!(
@@ -11,10 +13,12 @@ on_every_store!(
     idle_and_overlong_sessions_expire_at_their_last_sign_of_life,
     at_most_five_hundred_sessions_expire_at_once,
     a_later_sign_of_life_revives_an_expired_session,
-    the_first_end_stays,
+    a_users_end_counts_more_than_time_and_the_earliest_most,
     an_idle_verdict_that_comes_again_after_a_revival_is_void,
     a_revived_session_is_ended_in_the_same_batch,
-    a_session_that_is_not_known_is_left_alone,
+    an_end_that_comes_before_its_opening_is_kept,
+    a_sign_of_life_that_comes_before_the_opening_is_kept,
+    a_session_comes_out_the_same_whatever_the_order_of_its_records,
 );
 
 async fn state(fixture: &Fixture, session: SessionId) -> (SessionStatus, Option<Timestamp>) {
@@ -120,16 +124,17 @@ async fn a_later_sign_of_life_revives_an_expired_session(fixture: Fixture) {
     assert_eq!(state(&fixture, session).await, (Ended, Some(at(60))), "ended is ended");
 }
 
-async fn the_first_end_stays(fixture: Fixture) {
+async fn a_users_end_counts_more_than_time_and_the_earliest_most(fixture: Fixture) {
     let [by_user, by_time, at_once] = [SessionId::new(), SessionId::new(), SessionId::new()];
     fixture.write(&[by_user, by_time, at_once].map(|session| session_opened(session, "anna", 0))).await;
 
     fixture.write(&[closed(by_user, Ended, 10), closed(by_time, Expired, 10)]).await;
+    assert_eq!(state(&fixture, by_time).await, (Expired, Some(at(10))));
     fixture.write(&[closed(by_user, Expired, 20), closed(by_time, Ended, 20)]).await;
-    fixture.write(&[closed(by_user, Ended, 5), closed(at_once, Ended, 30), closed(at_once, Ended, 31)]).await;
+    fixture.write(&[closed(by_user, Ended, 15), closed(at_once, Ended, 31), closed(at_once, Ended, 30)]).await;
 
     assert_eq!(state(&fixture, by_user).await, (Ended, Some(at(10))));
-    assert_eq!(state(&fixture, by_time).await, (Expired, Some(at(10))));
+    assert_eq!(state(&fixture, by_time).await, (Ended, Some(at(20))));
     assert_eq!(state(&fixture, at_once).await, (Ended, Some(at(30))));
 }
 
@@ -155,8 +160,83 @@ async fn a_revived_session_is_ended_in_the_same_batch(fixture: Fixture) {
     assert_eq!(state(&fixture, session).await, (Ended, Some(at(70))));
 }
 
-async fn a_session_that_is_not_known_is_left_alone(fixture: Fixture) {
+/// Two streams of a user are with two actors, and each of them has a backlog of its own.
+async fn an_end_that_comes_before_its_opening_is_kept(fixture: Fixture) {
     let session = SessionId::new();
-    fixture.write(&[touched(session, 1), closed(session, Ended, 2)]).await;
-    assert_eq!(fixture.store.session(session).await.unwrap(), None);
+    fixture.write(&[closed(session, Ended, 20)]).await;
+    fixture.write(&[touched(session, 15)]).await;
+    assert_eq!(state(&fixture, session).await, (Ended, Some(at(20))));
+
+    fixture.write(&[session_opened(session, "anna", 10)]).await;
+
+    let row = fixture.store.session(session).await.unwrap().unwrap();
+    assert_eq!((row.status, row.opened_at, row.ended_at), (Ended, at(10), Some(at(20))));
+    assert_eq!((row.user, row.page.as_deref()), (user("anna"), Some("https://shop.example/cart")));
+}
+
+async fn a_sign_of_life_that_comes_before_the_opening_is_kept(fixture: Fixture) {
+    let session = SessionId::new();
+    fixture.write(&[touched(session, 90)]).await;
+    fixture.write(&[session_opened(session, "anna", 10)]).await;
+
+    let found = fixture.store.open_session(&user("anna"), at(90), at(0)).await.unwrap().unwrap();
+    assert_eq!((found.session, found.opened_at, found.alive_at), (session, at(10), at(90)));
+    assert!(expire(&fixture, 50, 0).await.is_empty());
+}
+
+/// As after an outage: nodes and their actors store what each has of the same sessions, in any order, some of it twice,
+/// at the same time.
+async fn a_session_comes_out_the_same_whatever_the_order_of_its_records(fixture: Fixture) {
+    const SESSIONS: u8 = 40;
+    let id = |round: u8, n: u8| SessionId::from_bytes([[round; 8], [n; 8]].concat().try_into().unwrap());
+    let records_of = |session, n: u8| {
+        let ms = i64::from(n);
+        let all = [
+            session_opened(session, "anna", 10),
+            touched(session, 40 + ms),
+            closed(session, Expired, 45 + ms / 2),
+            touched(session, 60 + ms),
+            closed(session, Expired, 40 + ms),
+            closed(session, Ended, 80),
+            closed(session, Ended, 70 + ms),
+        ];
+        // Some are never ended by their user, some are not even alive to the end.
+        all.into_iter().take(3 + usize::from(n) % 5).collect::<Vec<_>>()
+    };
+    let row = async |session| fixture.store.session(session).await.unwrap().map(|row| SessionRow { session, ..row });
+    let mut in_order = fixture.writer().await;
+    for n in 0..SESSIONS {
+        for record in records_of(id(0, n), n) {
+            in_order.write(fixture.node, &[record]).await.unwrap();
+        }
+    }
+    for round in 1..4 {
+        let mut shares = vec![Vec::new(); 3];
+        for n in 0..SESSIONS {
+            for record in records_of(id(round, n), n) {
+                shares[fastrand::usize(..3)].push(record.clone());
+                if fastrand::bool() {
+                    shares[fastrand::usize(..3)].push(record);
+                }
+            }
+        }
+        let writing = shares.into_iter().map(|mut share| {
+            fastrand::shuffle(&mut share);
+            let store = Arc::clone(&fixture.store);
+            tokio::spawn(async move {
+                let mut writer = store.writer().await.unwrap();
+                while !share.is_empty() {
+                    let batch = share.split_off(share.len().saturating_sub(fastrand::usize(1..20)));
+                    writer.write(NodeId::new(), &batch).await.unwrap();
+                }
+            })
+        });
+        for share in writing.collect::<Vec<_>>() {
+            share.await.unwrap();
+        }
+        for n in 0..SESSIONS {
+            let expected = row(id(0, n)).await.map(|row| SessionRow { session: id(round, n), ..row });
+            assert_eq!(row(id(round, n)).await, expected, "session {n}");
+        }
+    }
 }

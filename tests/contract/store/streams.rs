@@ -34,8 +34,8 @@ async fn the_last_position_counts_events_and_messages_about_sessions(fixture: Fi
         Record::SessionOpened(SessionOpened { session, user, stream, seq, page: None, at: at(1) })
     };
     let closed = |seq| {
-        let status = SessionStatus::Ended;
-        Record::SessionClosed(SessionClosed { session, stream, seq, status, at: at(2) })
+        let (user, status) = (user("anna"), SessionStatus::Ended);
+        Record::SessionClosed(SessionClosed { session, user, stream, seq, status, at: at(2) })
     };
     let last_seq = async || fixture.store.stream_state(stream).await.unwrap().unwrap().last_seq;
 

@@ -1,0 +1,115 @@
+//! Audio: runs, the bytes that are new, the acks they are owed.
+
+use super::*;
+
+#[test]
+fn audio_needs_a_recording() {
+    let mut node = Node::new();
+    let (mut client, _) = node.hello("anna");
+    assert_eq!(closed_for(&client.audio(&node, WEBM)), Some(ErrorCode::NotRecording));
+}
+
+#[test]
+fn a_container_begins_a_run_and_ends_the_one_before() {
+    let mut node = Node::new();
+    let (mut client, _) = node.hello("anna");
+    client.start(&node, None);
+    let first = client.audio(&node, WEBM);
+    let (first_run, format, offset) = begun(&first).unwrap();
+    assert_eq!((format, offset), (AudioFormat::WebM, 0));
+    assert_eq!(audio(&first), Some((first_run, 8, 8)));
+    let more = client.audio(&node, b"more");
+    assert_eq!((begun(&more), audio(&more)), (None, Some((first_run, 4, 12))));
+    let second = client.audio(&node, b"OggS\x00\x02..");
+    let (second_run, format, offset) = begun(&second).unwrap();
+    assert_eq!((format, offset), (AudioFormat::Ogg, 12));
+    assert_eq!(finished(&second), [(first_run, Duration::ZERO)]);
+    assert_ne!(first_run, second_run);
+}
+
+#[test]
+fn audio_acks_count_the_streams_bytes() {
+    let mut node = Node::new();
+    let (mut client, _) = node.hello("anna");
+    client.start(&node, None);
+    client.audio(&node, WEBM);
+    client.audio(&node, b"more");
+    client.audio(&node, b"last");
+    let out_of_order = client.state.on_audio_journaled(AudioJournaled { stream_end: 12, ticket: 2 });
+    assert!(out_of_order.is_empty(), "what is before it is not durable yet");
+    let effects = client.state.on_audio_journaled(AudioJournaled { stream_end: 8, ticket: 1 });
+    assert!(matches!(sent(&effects)[..], [ServerMessage::AudioAcked { stream_end: 12, .. }]), "one count for two");
+}
+
+#[test]
+fn refused_audio_is_told_and_sent_again_into_a_run_of_its_own() {
+    let mut node = Node::new();
+    let (mut client, _) = node.hello("anna");
+    client.start(&node, None);
+    let (run, ..) = begun(&client.audio(&node, WEBM)).unwrap();
+    client.state.on_audio_journaled(AudioJournaled { stream_end: 8, ticket: 1 });
+    client.audio(&node, b"lost");
+    let around = client.around(&node);
+    assert_eq!(closed_for(&client.state.on_audio_refused(around)), Some(ErrorCode::Aborted));
+    let mut again = node.connect();
+    let known = StreamLookup::Known { last_seq: 0, audio_end: 0 };
+    let effects = again.resume(&node, "anna", client.stream, known);
+    assert!(matches!(sent(&effects)[..], [ServerMessage::Welcome { audio_offset: 8, .. }]));
+    let resent = again.audio(&node, b"lost");
+    let (next_run, _, offset) = begun(&resent).unwrap();
+    assert_ne!(next_run, run);
+    assert_eq!((offset, audio(&resent)), (8, Some((next_run, 4, 12))));
+}
+
+#[test]
+fn late_audio_belongs_to_the_recording_that_ended() {
+    let mut node = Node::new();
+    let (mut client, _) = node.hello("anna");
+    client.start(&node, None);
+    let (run, ..) = begun(&client.audio(&node, WEBM)).unwrap();
+    assert_eq!(finished(&client.end(&node, None)), [(run, SETTINGS.end_grace)]);
+    assert_eq!(audio(&client.audio(&node, b"late")).unwrap().0, run);
+    node.pass(SETTINGS.end_grace + Duration::from_millis(1));
+    assert_eq!(closed_for(&client.audio(&node, b"too late")), Some(ErrorCode::NotRecording));
+}
+
+#[test]
+fn a_lost_run_goes_on_with_the_users_next_connection() {
+    let mut node = Node::new();
+    let (mut client, _) = node.hello("anna");
+    client.start(&node, None);
+    let (run, ..) = begun(&client.audio(&node, WEBM)).unwrap();
+    assert_eq!(finished(&client.lose(&node)), [(run, SETTINGS.reconnect_grace)]);
+    node.pass(Duration::from_secs(3));
+    let (mut next, _) = node.hello("anna");
+    let more = next.audio(&node, b"more of the same run");
+    assert_eq!((begun(&more), audio(&more).unwrap().0), (None, run));
+}
+
+#[test]
+fn a_new_container_after_a_lost_run_begins_its_own() {
+    let mut node = Node::new();
+    let (mut client, _) = node.hello("anna");
+    client.start(&node, None);
+    let (run, ..) = begun(&client.audio(&node, WEBM)).unwrap();
+    client.lose(&node);
+    let (mut next, _) = node.hello("anna");
+    assert_ne!(begun(&next.audio(&node, WEBM)).unwrap().0, run);
+}
+
+#[test]
+fn audio_sent_again_is_taken_once() {
+    let mut node = Node::new();
+    let (mut client, _) = node.hello("anna");
+    client.start(&node, None);
+    let (run, ..) = begun(&client.audio(&node, WEBM)).unwrap();
+    client.audio(&node, b"12345678");
+    client.state.on_audio_journaled(AudioJournaled { stream_end: 8, ticket: 1 });
+    client.lose(&node);
+    let mut again = node.connect();
+    let known = StreamLookup::Known { last_seq: 0, audio_end: 0 };
+    let effects = again.resume(&node, "anna", client.stream, known);
+    assert!(matches!(sent(&effects)[..], [ServerMessage::Welcome { audio_offset: 8, .. }]));
+    assert_eq!(audio(&again.audio(&node, b"1234")), Some((run, 0, 12)), "known, but its ack is owed");
+    assert_eq!(audio(&again.audio(&node, b"5678new")), Some((run, 3, 19)));
+}

@@ -1,0 +1,153 @@
+//! Recordings: started, resumed, shared, ended by their user or by time.
+
+use super::*;
+
+#[test]
+fn events_belong_to_the_recording_while_it_is_on() {
+    let mut node = Node::new();
+    let (mut client, _) = node.hello("anna");
+    assert_eq!(events(&client.event(&node, None)), [(1, None)]);
+    let started = client.start(&node, None);
+    let session = opened_session(&started);
+    assert!(session.is_some());
+    assert_eq!(events(&client.event(&node, None)), [(2, session)]);
+    let ended = client.end(&node, None);
+    assert!(matches!(&records(&ended)[..], [Record::SessionClosed(closed)]
+        if Some(closed.session) == session && closed.status == SessionStatus::Ended));
+    assert_eq!(events(&client.event(&node, None)), [(3, session)], "within the grace");
+    node.pass(SETTINGS.end_grace + Duration::from_millis(1));
+    assert_eq!(events(&client.event(&node, None)), [(4, None)]);
+}
+
+#[test]
+fn a_repeated_word_is_obeyed_once() {
+    let mut node = Node::new();
+    let (mut client, _) = node.hello("anna");
+    let first = opened_session(&client.start(&node, Some(1)));
+    client.end(&node, Some(2));
+    let second = opened_session(&client.start(&node, Some(3)));
+    assert!(first.is_some() && second.is_some() && first != second);
+    let repeated = client.end(&node, Some(2));
+    assert!(records(&repeated).is_empty(), "the second recording goes on");
+    let ticket = last_ticket(&repeated);
+    assert!(matches!(client.stored(ticket).last(), Some(ServerMessage::RecordingEnded { tag: AckTag::Seq(2), .. })));
+    assert_eq!(events(&client.event(&node, None)), [(4, second)]);
+}
+
+#[test]
+fn the_next_page_resumes_the_session() {
+    let mut node = Node::new();
+    let (mut page, _) = node.hello("anna");
+    let session = opened_session(&page.start(&node, None));
+    page.lose(&node);
+    node.pass(Duration::from_secs(2));
+    let (mut next, effects) = node.hello("anna");
+    assert!(matches!(sent(&effects)[..], [ServerMessage::Welcome { session: welcomed, .. }] if welcomed == session));
+    assert_eq!(events(&next.event(&node, None)), [(1, session)]);
+    let again = next.start(&node, Some(2));
+    assert_eq!(opened_session(&again), None);
+    let ticket = last_ticket(&again);
+    assert!(matches!(next.stored(ticket)[..], [ServerMessage::RecordingStarted { resumed: true, .. }]));
+}
+
+#[test]
+fn a_session_that_only_the_database_knows_is_resumed() {
+    let mut node = Node::new();
+    let mut client = node.connect();
+    let hello = client.say(&node, ClientMessage::Hello(Hello { user: Some(user("anna")), ..Hello::default() }));
+    let session = SessionId::new();
+    let at = node.now.wall.minus(Duration::from_mins(5));
+    let open = OpenSession { session, opened_at: at, alive_at: at };
+    client.ready(&node, &hello, StreamLookup::New, Some(open));
+    assert_eq!(events(&client.event(&node, None)), [(1, Some(session))]);
+}
+
+#[test]
+fn an_idle_session_ends_and_the_next_start_opens_another() {
+    let mut node = Node::new();
+    let (mut client, _) = node.hello("anna");
+    let first = opened_session(&client.start(&node, None));
+    node.pass(Duration::from_mins(31));
+    let late = client.event(&node, None);
+    assert_eq!(events(&late), [(1, None)]);
+    assert!(records(&late).iter().any(|record| matches!(record, Record::SessionClosed(closed)
+        if Some(closed.session) == first && closed.status == SessionStatus::Expired)));
+    let second = opened_session(&client.start(&node, None));
+    assert!(second.is_some() && second != first);
+}
+
+#[test]
+fn a_session_never_outlives_its_longest_duration() {
+    let mut node = Node::new();
+    let (mut client, _) = node.hello("anna");
+    client.start(&node, None);
+    for _ in 0..16 {
+        node.pass(Duration::from_mins(15));
+        assert!(events(&client.event(&node, None))[0].1.is_some());
+    }
+    node.pass(Duration::from_secs(1));
+    assert_eq!(events(&client.event(&node, None))[0].1, None);
+}
+
+#[test]
+fn a_live_session_touches_the_database_now_and_then() {
+    let mut node = Node::new();
+    let (mut client, _) = node.hello("anna");
+    client.start(&node, None);
+    let is_touch = |record: &Record| matches!(record, Record::SessionTouched(_));
+    node.pass(Duration::from_secs(29));
+    assert!(!records(&client.event(&node, None)).iter().any(is_touch));
+    node.pass(Duration::from_secs(1));
+    assert!(records(&client.audio(&node, WEBM)).iter().any(is_touch));
+    assert!(!records(&client.event(&node, None)).iter().any(is_touch));
+}
+
+#[test]
+fn two_connections_of_one_user_share_the_session() {
+    let mut node = Node::new();
+    let (mut first, _) = node.hello("anna");
+    let (mut second, _) = node.hello("anna");
+    let session = opened_session(&first.start(&node, None)).unwrap();
+    let around = second.around(&node);
+    second.state.on_news(SessionNews::Opened(session), "", around);
+    assert_eq!(events(&second.event(&node, None)), [(1, Some(session))]);
+    assert_eq!(opened_session(&second.start(&node, None)), None);
+    let (run, ..) = begun(&second.audio(&node, WEBM)).unwrap();
+    first.end(&node, None);
+    let around = second.around(&node);
+    let closed = second.state.on_news(SessionNews::Closed(session), "", around);
+    assert_eq!(finished(&closed), [(run, SETTINGS.end_grace)]);
+    node.pass(Duration::from_secs(5));
+    assert_eq!(events(&second.event(&node, None)), [(2, None)]);
+}
+
+#[test]
+fn the_widget_starts_and_resumes_by_its_audio() {
+    let mut node = Node::new();
+    let mut page = node.connect();
+    let hello = Hello { names_user_later: true, ..Hello::default() };
+    assert!(page.say(&node, ClientMessage::Hello(hello.clone())).is_empty());
+    let opening = page.say(&node, ClientMessage::Identify(user("anna")));
+    page.ready(&node, &opening, StreamLookup::New, None);
+    let first = page.widget_audio(&node, WEBM);
+    let session = opened_session(&first).unwrap();
+    let (run, ..) = begun(&first).unwrap();
+    let second = page.widget_audio(&node, b"more");
+    assert_eq!((opened_session(&second), audio(&second).unwrap().0), (None, run));
+    page.lose(&node);
+
+    // The next page never says who it is: its first payload does.
+    let mut next = node.connect();
+    next.say(&node, ClientMessage::Hello(hello));
+    let opening = next.say(&node, event(Some("anna"), None));
+    let effects = next.ready(&node, &opening, StreamLookup::New, None);
+    assert_eq!(events(&effects), [(1, Some(session))]);
+    let third = next.widget_audio(&node, WEBM);
+    assert!(opened_session(&third).is_none() && begun(&third).unwrap().0 != run);
+
+    let end = ClientMessage::EndRecording { user: Some(user("anna")), seq: None, ack: AckTag::None };
+    next.say(&node, end);
+    let late = next.widget_audio(&node, b"late");
+    assert!(opened_session(&late).is_none(), "the late chunk of the recording that ended");
+    assert!(opened_session(&next.widget_audio(&node, WEBM)).is_some(), "recorded again");
+}

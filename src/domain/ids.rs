@@ -1,4 +1,5 @@
-//! Identifiers made by this service: UUID version 7, so that they sort by creation and index well.
+//! Identifiers made by this service: UUID version 7, so that they sort by creation and index well; but for sessions that
+//! a numbered word starts, whose ids follow from the word.
 //!
 //! Promises: one type per thing, so that a session id is never passed where a stream id is meant.
 //! Refuses: to be made from anything that is not a UUID.
@@ -87,3 +88,12 @@ uuid_id!(
     /// One `MediaRecorder` run, and the audio part it becomes.
     RunId
 );
+
+impl SessionId {
+    /// The session that the message `seq` of a stream starts. Every process that is told this message, on whatever node,
+    /// opens the same session.
+    #[must_use]
+    pub fn of_start(stream: StreamId, seq: i64) -> Self {
+        Self(Uuid::new_v5(&stream.0, &seq.to_be_bytes()))
+    }
+}

@@ -11,7 +11,7 @@ use futures_util::FutureExt;
 use tokio::{sync::oneshot, time::Instant};
 
 use super::{
-    AppendRecords, CloseStream, Drain, OpenStream, PersistDeps, StoreRecord, StreamLookup, StreamReady,
+    AppendRecords, CloseStream, Drain, OpenStream, PersistDeps, RejectedRecord, StoreRecord, StreamLookup, StreamReady,
     backlog::{Backlog, Shard},
     batch::{Batch, Limits, Queue},
     intake::Arrival,
@@ -84,6 +84,8 @@ pub(super) struct UnsyncedTicket {
     pub(super) stream: StreamId,
     pub(super) connection: u64,
     pub(super) ticket: u64,
+    /// Records of it that were refused before they were journaled.
+    pub(super) rejected: Vec<RejectedRecord>,
 }
 
 struct Draining {

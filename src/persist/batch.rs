@@ -45,6 +45,19 @@ pub(super) enum Answer {
     Nobody,
 }
 
+impl Answer {
+    /// Whoever waits for a single record; afterwards nobody does.
+    pub(super) fn take_reply(&mut self) -> Option<oneshot::Sender<Result<(), RejectedRecord>>> {
+        match std::mem::replace(self, Self::Nobody) {
+            Self::Reply(reply) => Some(reply),
+            other => {
+                *self = other;
+                None
+            }
+        }
+    }
+}
+
 /// What came with one message.
 #[derive(Debug)]
 pub(super) struct Item {

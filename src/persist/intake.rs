@@ -1,6 +1,7 @@
 //! Journal first: what becomes of a message before it is part of a batch.
 //!
-//! Promises: a record is in the journal before it is anywhere else. While the journal has no room, messages wait in
+//! Promises: what can be known to be refused is refused before it is promised anything, by name; a record is in the
+//! journal before it is anywhere else. While the journal has no room, messages wait in
 //! order with their permits, and so their senders wait.
 
 use actix::prelude::*;
@@ -17,6 +18,7 @@ use crate::{
     domain::Record,
     journal::{AppendError, Entry, Position, ShardRecord},
     runtime::Permit,
+    store::refusal,
 };
 
 /// A message on its way to the journal.
@@ -25,6 +27,8 @@ pub(super) struct Arrival {
     is_journaled: bool,
     is_urgent: bool,
     answer: Answer,
+    /// Records that never became part of `entries`.
+    rejected: Vec<RejectedRecord>,
     permit: Permit,
 }
 
@@ -36,6 +40,7 @@ impl Arrival {
             is_journaled: true,
             is_urgent: ack_wanted,
             answer: Answer::Ticket { stream, connection, ticket },
+            rejected: Vec::new(),
             permit,
         }
     }
@@ -48,8 +53,27 @@ impl Arrival {
             entries: vec![Entry::Record(ShardRecord { shard, record })],
             is_urgent: reply.is_some(),
             answer: reply.map_or(Answer::Nobody, Answer::Reply),
+            rejected: Vec::new(),
             permit: Permit::none(),
         }
+    }
+
+    /// Takes out what `check` has a reason against, and says so to whoever asked for a single record. How many it were.
+    fn reject<'r>(&mut self, check: impl Fn(&Record) -> Option<&'r str>) -> usize {
+        let (before, rejected) = (self.entries.len(), &mut self.rejected);
+        self.entries.retain(|entry| {
+            let Entry::Record(ShardRecord { record, .. }) = entry else { return true };
+            let Some(reason) = check(record) else { return true };
+            rejected.push(RejectedRecord { seq: record.seq(), reason: reason.to_owned() });
+            false
+        });
+        if let Some(rejected) = self.rejected.last()
+            && let Some(reply) = self.answer.take_reply()
+        {
+            // Who asked may have given up.
+            let _ = reply.send(Err(rejected.clone()));
+        }
+        before - self.entries.len()
     }
 
     fn into_item(self, after: Position, position: Option<Position>) -> Item {
@@ -61,7 +85,7 @@ impl Arrival {
             after,
             position,
             answer: self.answer,
-            rejected: Vec::new(),
+            rejected: self.rejected,
             permit: self.permit,
         }
     }
@@ -75,8 +99,10 @@ fn into_record(entry: Entry) -> Option<Record> {
 }
 
 impl PersistActor {
-    pub(super) fn take_in(&mut self, arrival: Arrival, ctx: &mut Context<Self>) {
+    pub(super) fn take_in(&mut self, mut arrival: Arrival, ctx: &mut Context<Self>) {
         add(&self.deps.stats.received, arrival.entries.len());
+        // Before anything is promised: where an ack means journaled, it may be the last word on a record.
+        self.reject(&mut arrival, refusal);
         if self.parked.is_empty() {
             if let Some(full) = self.journal(arrival, ctx) {
                 self.parked.push_back(full);
@@ -102,27 +128,25 @@ impl PersistActor {
                 Err(AppendError::Full) => return Some(arrival),
                 // The process is about to end, and has said why. No answer is an answer too.
                 Err(AppendError::Failed | AppendError::Closed) => return None,
-                Err(error @ AppendError::TooLarge { .. }) => self.reject(arrival.into_item(after, Some(after)), error),
+                // Nothing may be stored that is not journaled.
+                Err(error @ AppendError::TooLarge { .. }) => {
+                    let mut arrival = arrival;
+                    let reason = error.to_string();
+                    self.reject(&mut arrival, |_| Some(&reason));
+                    arrival.into_item(after, Some(after))
+                }
             }
         };
         self.accept(item, is_urgent, ctx);
         None
     }
 
-    /// Nothing may be stored that is not journaled, so what the journal can never take is rejected.
-    fn reject(&self, mut item: Item, error: AppendError) -> Item {
-        tracing::error!(records = item.records.len(), %error, "records are rejected");
-        add(&self.deps.stats.rejected, item.records.len());
-        let reject = |record: Record| RejectedRecord { seq: record.seq(), reason: error.to_string() };
-        item.rejected = item.records.drain(..).map(reject).collect();
-        item.bytes = 0;
-        if let (Answer::Reply(_), Some(rejected)) = (&item.answer, item.rejected.first())
-            && let Answer::Reply(reply) = std::mem::replace(&mut item.answer, Answer::Nobody)
-        {
-            // Who asked may have given up.
-            let _ = reply.send(Err(rejected.clone()));
+    fn reject<'r>(&self, arrival: &mut Arrival, check: impl Fn(&Record) -> Option<&'r str>) {
+        let records = arrival.reject(check);
+        if let (Some(last), true) = (arrival.rejected.last(), records > 0) {
+            tracing::error!(shard = self.shard.number, records, reason = last.reason, "records are rejected");
+            add(&self.deps.stats.rejected, records);
         }
-        item
     }
 
     fn accept(&mut self, mut item: Item, is_urgent: bool, ctx: &mut Context<Self>) {
@@ -136,7 +160,8 @@ impl PersistActor {
             let (stream, connection, ticket) = (*stream, *connection, *ticket);
             self.streams.appended(stream, connection, position);
             if is_acknowledged_when_journaled {
-                self.unsynced.push_back(UnsyncedTicket { position, stream, connection, ticket });
+                let rejected = std::mem::take(&mut item.rejected);
+                self.unsynced.push_back(UnsyncedTicket { position, stream, connection, ticket, rejected });
                 self.wait_for_sync(ctx);
             }
         }
@@ -210,7 +235,7 @@ impl PersistActor {
         let synced = self.deps.journal.synced();
         let mut notices = Notices::default();
         while let Some(ticket) = self.unsynced.pop_front_if(|ticket| ticket.position <= synced) {
-            notices.add(ticket.stream, ticket.connection, ticket.ticket, Vec::new());
+            notices.add(ticket.stream, ticket.connection, ticket.ticket, ticket.rejected);
         }
         notices.tell(&mut self.streams);
         let mut is_more = !self.unsynced.is_empty();

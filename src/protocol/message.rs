@@ -96,6 +96,14 @@ pub enum ServerMessage {
     },
     /// Durable: with [`AckTag::Seq`] everything up to it, with [`AckTag::Id`] this one message.
     Acked(AckTag),
+    /// This one message will never be stored. For clients that wait for an answer to each message by its id, and send it
+    /// again until one comes; the [`Self::Error`] of it goes to everybody.
+    Refused {
+        tag: AckTag,
+        code: ErrorCode,
+        message: String,
+        seq: Option<i64>,
+    },
     /// The stream's audio is durable up to this byte.
     AudioAcked {
         tag: AckTag,

@@ -213,6 +213,8 @@ fn encode(message: &ServerMessage) -> Vec<ByteString> {
             }]
         }
         ServerMessage::Acked(tag) => ack(*tag).into_iter().collect(),
+        // Its numbers are acknowledged together, and the error named this one.
+        ServerMessage::Refused { .. } => Vec::new(),
         ServerMessage::AudioAcked { stream_end, .. } => vec![Answer::AudioAck { audio_ack: *stream_end }],
         ServerMessage::RecordingStarted { tag, session, resumed } => {
             let data = EventData::Started { session_id: *session, resumed: *resumed };

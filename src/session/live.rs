@@ -1,4 +1,4 @@
-//! A stream that is open: events get their place, recordings start and end, acks are owed and paid.
+//! A stream that is open: events get their place, acks are owed and paid.
 //!
 //! Promises: every record of the stream gets a ticket in order; an ack is paid when its ticket is.
 
@@ -7,16 +7,14 @@ use std::{collections::VecDeque, time::Instant};
 use super::{
     audio::AudioLane,
     effect::Effect,
+    recording::{Came, ObeyedWord},
     registry::{LiveSession, StreamMemo},
     state::Surroundings,
 };
 use crate::{
-    domain::{
-        Event, Profile, Record, RunId, SessionClosed, SessionId, SessionOpened, SessionStatus, SessionTouched,
-        StreamId, StreamOpened, Timestamp, UserId,
-    },
+    domain::{Event, Profile, Record, RunId, SessionId, SessionTouched, StreamId, StreamOpened, Timestamp, UserId},
     persist::{RecordsStored, StreamLookup},
-    protocol::{AckTag, ClientEvent, ClientMessage, ErrorCode, ProtocolError, ServerMessage, StartRecording},
+    protocol::{AckTag, ClientEvent, ClientMessage, ErrorCode, ProtocolError, ServerMessage},
     runtime::Permit,
     upload::AudioJournaled,
 };
@@ -37,10 +35,12 @@ pub(super) struct Live {
     last_received_at: Timestamp,
     ticket: u64,
     owed: VecDeque<(u64, Owed)>,
+    /// Few, and each for as long as a commit takes.
+    pub(super) obeyed: Vec<ObeyedWord>,
     pub(super) session: Option<LiveSession>,
     pub(super) ended: Option<EndedSession>,
     told_node_alive: Instant,
-    told_database_alive: Instant,
+    pub(super) told_database_alive: Instant,
     pub(super) audio: AudioLane,
     introduction: Option<StreamOpened>,
 }
@@ -55,10 +55,9 @@ pub(super) struct EndedSession {
 
 /// An answer that waits for its ticket.
 #[derive(Debug)]
-enum Owed {
+pub(super) enum Owed {
     Ack { tag: AckTag, seq: i64 },
-    Started { tag: AckTag, session: SessionId, resumed: bool },
-    Ended { tag: AckTag, session: Option<SessionId> },
+    Word { tag: AckTag, came: Came },
 }
 
 impl Live {
@@ -85,6 +84,7 @@ impl Live {
             last_received_at: around.now.wall,
             ticket: 0,
             owed: VecDeque::new(),
+            obeyed: memo.map_or_else(Vec::new, |memo| ObeyedWord::still_undurable(&memo.obeyed, durable_seq)),
             session,
             ended: None,
             told_node_alive: around.now.steady,
@@ -138,7 +138,7 @@ impl Live {
             ClientMessage::EndRecording { seq, ack, .. } => self.on_end(seq, ack, around, effects),
             ClientMessage::Audio { bytes, ack, starts_recording, .. } => {
                 if starts_recording && self.audio_needs_session(&bytes, around, effects) {
-                    self.start_session(None, None, around, effects);
+                    self.start_by_audio(around, effects);
                 }
                 return self.on_audio(&bytes, ack, permit, around, effects);
             }
@@ -168,104 +168,6 @@ impl Live {
         self.append(records, owed, permit, effects);
     }
 
-    fn on_start(&mut self, start: StartRecording, around: Surroundings<'_>, effects: &mut Vec<Effect>) {
-        if self.is_repeated(start.seq) {
-            let answer = match self.current_session(around, effects) {
-                Some(session) => Owed::Started { tag: start.ack, session, resumed: true },
-                None => Owed::Ack { tag: start.ack, seq: 0 },
-            };
-            self.append(Vec::new(), Some(answer), Permit::none(), effects);
-            return;
-        }
-        self.finish_run(std::time::Duration::ZERO, effects);
-        self.current_session(around, effects);
-        let (session, resumed) = self.start_session(start.seq, start.page, around, effects);
-        let answer = Owed::Started { tag: start.ack, session, resumed };
-        self.append(Vec::new(), Some(answer), Permit::none(), effects);
-    }
-
-    /// Opens a session, or resumes the user's open one.
-    fn start_session(
-        &mut self,
-        seq: Option<i64>,
-        page: Option<String>,
-        around: Surroundings<'_>,
-        effects: &mut Vec<Effect>,
-    ) -> (SessionId, bool) {
-        let (live, resumed) = around.registry.start_session(&self.user, around.connection, around.now.steady);
-        self.session = Some(live);
-        self.ended = None;
-        if !resumed {
-            self.told_database_alive = around.now.steady;
-            let opened = SessionOpened {
-                session: live.session,
-                user: self.user.clone(),
-                stream: self.stream,
-                seq,
-                page,
-                at: self.received_at(around),
-            };
-            self.append(vec![Record::SessionOpened(opened)], None, Permit::none(), effects);
-        }
-        (live.session, resumed)
-    }
-
-    fn on_end(&mut self, seq: Option<i64>, tag: AckTag, around: Surroundings<'_>, effects: &mut Vec<Effect>) {
-        let repeated = self.is_repeated(seq);
-        let session = if repeated { None } else { self.current_session(around, effects) };
-        let Some(session) = session else {
-            let session = self.ended.map(|ended| ended.session);
-            self.append(Vec::new(), Some(Owed::Ended { tag, session }), Permit::none(), effects);
-            return;
-        };
-        let closed = self.close_session(session, seq, SessionStatus::Ended, around, effects);
-        let answer = Owed::Ended { tag, session: Some(session) };
-        self.append(vec![closed], Some(answer), Permit::none(), effects);
-    }
-
-    fn close_session(
-        &mut self,
-        session: SessionId,
-        seq: Option<i64>,
-        status: SessionStatus,
-        around: Surroundings<'_>,
-        effects: &mut Vec<Effect>,
-    ) -> Record {
-        let run = self.audio.run();
-        self.finish_run(around.settings.end_grace, effects);
-        self.session = None;
-        self.ended = Some(EndedSession { session, run, until: around.now.steady + around.settings.end_grace });
-        around.registry.close_session(&self.user, session, Some(around.connection), around.now.steady);
-        effects.push(Effect::SessionOver { session, user: self.user.clone() });
-        let at = self.received_at(around);
-        Record::SessionClosed(SessionClosed { session, user: self.user.clone(), stream: self.stream, seq, status, at })
-    }
-
-    /// The session that is on now. One that ran out of time is closed here.
-    pub(super) fn current_session(&mut self, around: Surroundings<'_>, effects: &mut Vec<Effect>) -> Option<SessionId> {
-        let (now, limits) = (around.now.steady, around.registry.limits());
-        let mut live = self.session?;
-        if !live.is_live(now, limits) {
-            // Another connection of the user may have kept it alive.
-            if let Some(known) = around.registry.live_session(&self.user, now) {
-                self.session = Some(known);
-                return Some(known.session);
-            }
-            let closed = self.close_session(live.session, None, SessionStatus::Expired, around, effects);
-            // What comes now comes after the end, not within its grace.
-            self.ended = None;
-            self.append(vec![closed], None, Permit::none(), effects);
-            return None;
-        }
-        live.alive = now;
-        self.session = Some(live);
-        Some(live.session)
-    }
-
-    pub(super) fn ended_within_grace(&self, around: Surroundings<'_>) -> Option<SessionId> {
-        self.ended.filter(|ended| around.now.steady <= ended.until).map(|ended| ended.session)
-    }
-
     /// Tells the node each second, and the database now and then, that the session is alive.
     fn touch(&mut self, around: Surroundings<'_>) -> Option<Record> {
         let live = self.session?;
@@ -290,7 +192,7 @@ impl Live {
     }
 
     /// A number at or below one taken before: a resend of a word that was obeyed already.
-    const fn is_repeated(&mut self, seq: Option<i64>) -> bool {
+    pub(super) const fn is_repeated(&mut self, seq: Option<i64>) -> bool {
         match seq {
             Some(seq) if seq <= self.last_seq => true,
             Some(seq) => {
@@ -307,13 +209,21 @@ impl Live {
         self.last_received_at
     }
 
-    fn append(&mut self, records: Vec<Record>, owed: Option<Owed>, permit: Permit, effects: &mut Vec<Effect>) {
+    /// The ticket that the records get.
+    pub(super) fn append(
+        &mut self,
+        records: Vec<Record>,
+        owed: Option<Owed>,
+        permit: Permit,
+        effects: &mut Vec<Effect>,
+    ) -> u64 {
         self.ticket += 1;
         let ack_wanted = owed.is_some();
         if let Some(owed) = owed {
             self.owed.push_back((self.ticket, owed));
         }
         effects.push(Effect::Append { stream: self.stream, ticket: self.ticket, records, ack_wanted, permit });
+        self.ticket
     }
 
     pub(super) fn on_records_stored(&mut self, stored: &RecordsStored) -> Vec<Effect> {
@@ -325,25 +235,25 @@ impl Live {
                 Effect::Send(ServerMessage::Error { code: ErrorCode::Rejected, message, seq: rejected.seq })
             })
             .collect();
-        let is_rejected = |seq: i64| stored.rejected.iter().any(|rejected| rejected.seq == Some(seq));
+        let rejection = |seq: i64| stored.rejected.iter().find(|rejected| rejected.seq == Some(seq));
         // One cumulative answer for all the numbered messages of a batch.
         let mut highest = None;
         while let Some((_, owed)) = self.owed.pop_front_if(|(ticket, _)| *ticket <= stored.ticket) {
             match owed {
                 Owed::Ack { tag: AckTag::Seq(seq), .. } => highest = highest.max(Some(seq)),
-                Owed::Ack { tag: AckTag::Id(_), seq } if is_rejected(seq) => {}
-                Owed::Ack { tag, .. } => effects.push(Effect::Send(ServerMessage::Acked(tag))),
-                Owed::Started { tag, session, resumed } => {
-                    flush(&mut highest, &mut effects);
-                    effects.push(Effect::Send(ServerMessage::RecordingStarted { tag, session, resumed }));
+                Owed::Ack { tag: tag @ AckTag::Id(_), seq } if let Some(rejected) = rejection(seq) => {
+                    let (code, message) = (ErrorCode::Rejected, rejected.reason.clone());
+                    effects.push(Effect::Send(ServerMessage::Refused { tag, code, message, seq: rejected.seq }));
                 }
-                Owed::Ended { tag, session } => {
+                Owed::Ack { tag, .. } => effects.push(Effect::Send(ServerMessage::Acked(tag))),
+                Owed::Word { tag, came } => {
                     flush(&mut highest, &mut effects);
-                    effects.push(Effect::Send(ServerMessage::RecordingEnded { tag, session }));
+                    effects.push(Effect::Send(came.answer(tag)));
                 }
             }
         }
         flush(&mut highest, &mut effects);
+        self.obeyed.retain(|word| word.ticket.is_none_or(|ticket| ticket > stored.ticket));
         effects
     }
 
@@ -355,26 +265,6 @@ impl Live {
         self.audio.on_refused();
     }
 
-    /// Another connection of the user opened a session.
-    pub(super) fn on_session_opened(&mut self, around: Surroundings<'_>) {
-        if let Some(live) = around.registry.live_session(&self.user, around.now.steady) {
-            self.session = Some(live);
-            self.ended = None;
-        }
-    }
-
-    /// Another connection of the user, or time, ended a session.
-    pub(super) fn on_session_closed(&mut self, session: SessionId, around: Surroundings<'_>) -> Vec<Effect> {
-        let mut effects = Vec::new();
-        if self.session.is_some_and(|live| live.session == session) {
-            let run = self.audio.run();
-            self.finish_run(around.settings.end_grace, &mut effects);
-            self.session = None;
-            self.ended = Some(EndedSession { session, run, until: around.now.steady + around.settings.end_grace });
-        }
-        effects
-    }
-
     /// The connection is gone, or belongs to another user from now on.
     pub(super) fn leave(&mut self, around: Surroundings<'_>, effects: &mut Vec<Effect>) {
         self.lose_run(around, effects);
@@ -383,6 +273,7 @@ impl Live {
             StreamMemo {
                 user: self.user.clone(),
                 last_seq: self.last_seq,
+                obeyed: std::mem::take(&mut self.obeyed),
                 audio_accepted: self.audio.accepted(),
                 audio_durable: self.audio.durable(),
                 left: around.now.steady,

@@ -13,6 +13,7 @@ mod housekeeper;
 mod inbound;
 mod live;
 mod messages;
+mod recording;
 mod registry;
 mod state;
 #[cfg(test)]
@@ -26,5 +27,6 @@ pub use inbound::Pulse;
 pub use messages::{
     AudioUrl, ConnectionHandle, ConnectionLost, FrameIn, FrameOut, LostCause, OutboundFull, SessionHandle, SessionNews,
 };
+pub use recording::ObeyedWord;
 pub use registry::{Now, Registry, SessionLimits, StreamMemo};
 pub use state::SessionSettings;

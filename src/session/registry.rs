@@ -12,7 +12,7 @@ use std::{
 
 use actix::Recipient;
 
-use super::{SessionNews, state::SessionSettings};
+use super::{ObeyedWord, SessionNews, state::SessionSettings};
 use crate::{
     domain::{RunId, SessionId, StreamId, Timestamp, UserId},
     store::OpenSession,
@@ -90,6 +90,8 @@ pub struct StreamMemo {
     pub user: UserId,
     /// Highest number taken from the client or given by this server, durable or not.
     pub last_seq: i64,
+    /// What may have to be written again, when it is said again.
+    pub obeyed: Vec<ObeyedWord>,
     /// Audio bytes taken, and how many of them are durable for sure.
     pub audio_accepted: u64,
     pub audio_durable: u64,
@@ -197,9 +199,13 @@ impl Registry {
         inner.users.get(user)?.session.filter(|session| session.is_live(now, &self.limits))
     }
 
-    /// The database knows an open session of the user: taken unless this node knows one itself.
+    /// The database knows an open session of the user: taken unless this node knows one itself, or knows that this one is
+    /// over, which the database may hear of later.
     pub fn offer_session(&self, user: &UserId, open: &OpenSession, now: Now) {
         let mut inner = self.lock();
+        if inner.runs.get(&open.session).is_some_and(|runs| runs.over) {
+            return;
+        }
         let entry = inner.users.entry(user.clone()).or_default();
         if entry.session.is_none_or(|known| !known.is_live(now.steady, &self.limits)) {
             let (opened, alive) = (now.steady_at(open.opened_at), now.steady_at(open.alive_at));
@@ -207,9 +213,15 @@ impl Registry {
         }
     }
 
-    /// The user's open session, or a new one; `true` when it was open already. The user's other connections are told
-    /// of a new one.
-    pub fn start_session(&self, user: &UserId, by: ConnectionId, now: Instant) -> (LiveSession, bool) {
+    /// The user's open session, or `fresh` as a new one; `true` when it was open already. The user's other connections are
+    /// told of a new one.
+    pub fn start_session(
+        &self,
+        user: &UserId,
+        fresh: SessionId,
+        by: ConnectionId,
+        now: Instant,
+    ) -> (LiveSession, bool) {
         let mut inner = self.lock();
         let entry = inner.users.entry(user.clone()).or_default();
         if let Some(live) = &mut entry.session
@@ -218,7 +230,7 @@ impl Registry {
             live.alive = now;
             return (*live, true);
         }
-        let live = LiveSession { session: SessionId::new(), opened: now, alive: now };
+        let live = LiveSession { session: fresh, opened: now, alive: now };
         entry.session = Some(live);
         entry.tell_others(by, &SessionNews::Opened(live.session));
         (live, false)
@@ -305,6 +317,7 @@ impl Registry {
         let memo = StreamMemo {
             user: last.user.clone(),
             last_seq: 0,
+            obeyed: Vec::new(),
             audio_accepted: end,
             audio_durable: end,
             left: now.steady,
@@ -345,8 +358,10 @@ impl Registry {
         let mut inner = self.lock();
         inner.streams.retain(|_, memo| now.duration_since(memo.left) <= limits.idle_timeout);
         inner.runs.retain(|_, runs| {
-            // A run is stored or given up long before; without this, a session with lost news would stay for ever.
-            let lifetime = if runs.is_complete() { NEWS_LIFETIME } else { limits.max_duration + limits.idle_timeout };
+            // Until the database, which may hear of the end much later, would not offer it any more. A run is stored or
+            // given up long before; without this, a session with lost news would stay for ever.
+            let since_alive = limits.idle_timeout.max(NEWS_LIFETIME);
+            let lifetime = if runs.is_complete() { since_alive } else { limits.max_duration + limits.idle_timeout };
             now.duration_since(runs.seen) <= lifetime
         });
         inner.users.retain(|_, entry| {

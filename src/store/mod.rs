@@ -9,6 +9,7 @@ mod batch;
 mod decode;
 mod error;
 mod postgres;
+mod refusal;
 mod rows;
 mod session_news;
 mod sql;
@@ -20,6 +21,7 @@ use async_trait::async_trait;
 
 pub use error::{StoreError, StoreErrorKind};
 pub use postgres::PostgresStore;
+pub use refusal::refusal;
 pub use rows::{
     EventCursor, EventRow, ExpiredSession, OpenSession, SessionCursor, SessionRow, StreamState, UserCursor, UserRow,
     WriteOutcome,

@@ -177,6 +177,48 @@ async fn where_an_ack_means_journaled_the_database_is_not_waited_for() {
 }
 
 #[actix::test]
+async fn what_can_be_foreseen_is_rejected_with_the_answer_and_not_after_it() {
+    for acknowledge_when_journaled in [false, true] {
+        let directory = tempfile::tempdir().unwrap();
+        let options = PersistOptions { acknowledge_when_journaled, ..options() };
+        let node = Node::start(directory.path(), &FakeStore::new(), options, 1);
+        let mut client = node.connect().await;
+        client.seq = -1;
+        let (impossible, possible) = (client.event(), client.event());
+        let ticket = client.append(vec![impossible, possible], true, Permit::none());
+        let rejected: Vec<_> = client.stored(ticket).await.iter().map(|rejected| rejected.seq).collect();
+        assert_eq!(rejected, [Some(0)]);
+        node.journal.synced_at(node.journal.end()).await.unwrap();
+        assert_eq!(node.journal.reader(Position(0)).next_batch(1 << 20).unwrap().len(), 2, "it is not even journaled");
+        assert_eq!(node.stats.snapshot().rejected, 1);
+        node.store.until(|contents| contents.events.len() == 1).await;
+        node.caught_up().await;
+        assert!(client.heard_nothing(), "told once");
+        assert!(node.stop(Duration::from_secs(5)).await);
+    }
+}
+
+#[actix::test]
+async fn what_the_database_refuses_after_the_journals_ack_is_told_and_counted() {
+    let directory = tempfile::tempdir().unwrap();
+    let options = PersistOptions { acknowledge_when_journaled: true, ..options() };
+    let node = Node::start(directory.path(), &FakeStore::new(), options, 1);
+    let mut client = node.connect().await;
+    node.store.lock().poison.insert((client.stream, 2));
+    node.store.behave(Behaviour::HoldsWrites);
+    for _ in 0..3 {
+        let ticket = client.say();
+        assert!(client.stored(ticket).await.is_empty(), "the journal has it");
+    }
+    node.store.behave(Behaviour::Well);
+    let late: Vec<_> = client.stored(client.ticket).await.iter().map(|rejected| rejected.seq).collect();
+    assert_eq!(late, [Some(2)]);
+    assert_eq!((node.stats.snapshot().rejected, node.store.lock().events.len()), (1, 2));
+    assert!(client.heard_nothing(), "told once");
+    assert!(node.stop(Duration::from_secs(5)).await);
+}
+
+#[actix::test]
 async fn what_the_journal_can_never_take_is_rejected_by_name() {
     let directory = tempfile::tempdir().unwrap();
     let journal = crate::node::open_journal(directory.path(), 1 << 20);

@@ -152,11 +152,6 @@ impl TestServer {
         self.folder.path().join("log")
     }
 
-    /// Waits until it ended by itself.
-    pub(crate) fn ended(&mut self) -> ExitStatus {
-        self.process.take().unwrap().wait().unwrap()
-    }
-
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }

@@ -132,6 +132,10 @@ impl Codec for SocketIoCodec {
             ServerMessage::Acked(tag) | ServerMessage::AudioAcked { tag, .. } => {
                 id_of(*tag).map(acknowledged).unwrap_or_default()
             }
+            ServerMessage::Refused { tag, code, message, seq } => {
+                let refused = Refused { error: ErrorBody { code: code.as_str(), message, seq: *seq } };
+                id_of(*tag).map(|id| packet::acknowledgement(MAIN_NAMESPACE, id, &refused)).unwrap_or_default()
+            }
             ServerMessage::RecordingStarted { tag, session, resumed } => {
                 let started = Started { session_id: *session, resumed: *resumed };
                 id_of(*tag).map(|id| packet::acknowledgement(MAIN_NAMESPACE, id, &started)).unwrap_or_default()
@@ -206,6 +210,11 @@ struct Ended {
 struct AudioSaved<'a> {
     session_id: SessionId,
     audio_urls: &'a [String],
+}
+
+#[derive(Serialize)]
+struct Refused<'a> {
+    error: ErrorBody<'a>,
 }
 
 #[derive(Serialize)]

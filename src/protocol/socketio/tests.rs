@@ -334,6 +334,8 @@ fn answers_have_the_documented_shapes() {
         [format!(r#"34[{{"sessionId":"{id}","resumed":true}}]"#)]
     );
     assert_eq!(encoded(ServerMessage::RecordingEnded { tag, session: None }), [r#"34[{"sessionId":null}]"#]);
+    let refused = ServerMessage::Refused { tag, code: ErrorCode::Rejected, message: "no".into(), seq: Some(3) };
+    assert_eq!(encoded(refused), [r#"34[{"error":{"code":"rejected","message":"no","seq":3}}]"#]);
     assert_eq!(
         encoded(ServerMessage::AudioSaved { session: id, audio_urls: vec!["u".into()] }),
         [format!(r#"2["audio:saved",{{"sessionId":"{id}","audioUrls":["u"]}}]"#)]

@@ -23,7 +23,7 @@ fn acks_are_paid_when_the_ticket_is_durable_and_never_before() {
 }
 
 #[test]
-fn a_rejected_event_is_named_and_not_acknowledged_by_id() {
+fn a_rejected_event_is_named_and_its_id_is_answered_with_the_error() {
     let mut node = Node::new();
     let (mut client, _) = node.hello("anna");
     for (id, seq) in [(70, 1), (71, 2)] {
@@ -37,6 +37,12 @@ fn a_rejected_event_is_named_and_not_acknowledged_by_id() {
         sent(&client.state.on_records_stored(&stored)),
         [
             ServerMessage::Error { code: ErrorCode::Rejected, message: "no".into(), seq: Some(1) },
+            ServerMessage::Refused {
+                tag: AckTag::Id(70),
+                code: ErrorCode::Rejected,
+                message: "no".into(),
+                seq: Some(1)
+            },
             ServerMessage::Acked(AckTag::Id(71))
         ]
     );

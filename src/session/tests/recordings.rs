@@ -24,7 +24,8 @@ fn a_repeated_word_is_obeyed_once() {
     let mut node = Node::new();
     let (mut client, _) = node.hello("anna");
     let first = opened_session(&client.start(&node, Some(1)));
-    client.end(&node, Some(2));
+    let ended = client.end(&node, Some(2));
+    client.stored(last_ticket(&ended));
     let second = opened_session(&client.start(&node, Some(3)));
     assert!(first.is_some() && second.is_some() && first != second);
     let repeated = client.end(&node, Some(2));
@@ -150,4 +151,84 @@ fn the_widget_starts_and_resumes_by_its_audio() {
     let late = next.widget_audio(&node, b"late");
     assert!(opened_session(&late).is_none(), "the late chunk of the recording that ended");
     assert!(opened_session(&next.widget_audio(&node, WEBM)).is_some(), "recorded again");
+}
+
+/// What a word came to, and the one record that was written for it.
+fn outcome(client: &mut Client, effects: &[Effect]) -> (Vec<ServerMessage>, Option<Record>) {
+    let mut written = records(effects);
+    assert!(written.len() <= 1, "{written:?}");
+    (client.stored(last_ticket(effects)), written.pop())
+}
+
+#[test]
+fn a_word_whose_record_was_lost_is_written_again_as_it_was() {
+    let mut node = Node::new();
+    let (mut client, _) = node.hello("anna");
+    let opened = records(&client.start(&node, Some(1))).pop();
+    let closed = records(&client.end(&node, Some(2))).pop();
+    // The persistence actor died with both, before it journaled them.
+    let (stream, around) = (client.stream.unwrap(), client.around(&node));
+    client.state.on_fenced(stream, FenceReason::Aborted, around);
+    node.pass(Duration::from_secs(1));
+    let mut again = node.connect();
+    again.resume(&node, "anna", Some(stream), StreamLookup::Known { last_seq: 0, audio_end: 0 });
+    let (Some(Record::SessionOpened(first)), true) = (&opened, closed.is_some()) else { panic!("{opened:?}") };
+
+    let effects = again.start(&node, Some(1));
+    let (answers, written) = outcome(&mut again, &effects);
+    assert_eq!(written, opened);
+    assert!(matches!(&answers[..], [ServerMessage::RecordingStarted { session, resumed: false, .. }]
+        if *session == first.session));
+    let effects = again.end(&node, Some(2));
+    let (answers, written) = outcome(&mut again, &effects);
+    assert_eq!(written, closed);
+    assert!(matches!(&answers[..], [ServerMessage::RecordingEnded { session: Some(session), .. }]
+        if *session == first.session));
+    assert!(records(&again.end(&node, Some(2))).is_empty(), "durable now");
+}
+
+#[test]
+fn a_word_that_the_database_has_is_not_written_again() {
+    let mut node = Node::new();
+    let (mut client, _) = node.hello("anna");
+    client.start(&node, Some(1));
+    client.end(&node, Some(2));
+    client.lose(&node);
+    let mut again = node.connect();
+    again.resume(&node, "anna", client.stream, StreamLookup::Known { last_seq: 1, audio_end: 0 });
+    assert!(records(&again.start(&node, Some(1))).is_empty());
+    assert_eq!(records(&again.end(&node, Some(2))).len(), 1);
+}
+
+#[test]
+fn the_same_word_opens_the_same_session_on_every_node() {
+    let stream = Some(StreamId::new());
+    let start_on = |mut node: Node, seq| {
+        let mut client = node.connect();
+        client.resume(&node, "anna", stream, StreamLookup::Unknown);
+        opened_session(&client.start(&node, seq)).unwrap()
+    };
+    assert_eq!(start_on(Node::new(), Some(7)), start_on(Node::new(), Some(7)));
+    assert_ne!(start_on(Node::new(), Some(7)), start_on(Node::new(), Some(8)));
+    assert_ne!(start_on(Node::new(), None), start_on(Node::new(), None));
+}
+
+#[test]
+fn a_session_that_ended_here_is_not_resumed_because_the_database_does_not_know_yet() {
+    let mut node = Node::new();
+    let (mut page, _) = node.hello("anna");
+    let session = opened_session(&page.start(&node, None)).unwrap();
+    let open = OpenSession { session, opened_at: node.now.wall, alive_at: node.now.wall };
+    page.end(&node, None);
+    page.lose(&node);
+    // The end waits in the journal, as long as the database would offer the session.
+    for wait in [Duration::ZERO, SETTINGS.end_grace * 2, Duration::from_mins(20), Duration::from_mins(9)] {
+        node.pass(wait);
+        node.registry.sweep(node.now.steady);
+        let mut next = node.connect();
+        let hello = next.say(&node, ClientMessage::Hello(Hello { user: Some(user("anna")), ..Hello::default() }));
+        next.ready(&node, &hello, StreamLookup::New, Some(open.clone()));
+        assert_eq!(events(&next.event(&node, None)), [(1, None)], "after {wait:?}");
+        next.lose(&node);
+    }
 }

@@ -1,5 +1,7 @@
 //! Events: each stored once, unchanged, together with its batch or not at all.
 
+use shopaloud::store::refusal;
+
 use super::*;
 
 on_every_store!(
@@ -39,6 +41,7 @@ fn full_batch() -> Vec<Record> {
 async fn a_batch_that_comes_again_changes_nothing(fixture: Fixture) {
     let batch = full_batch();
     assert_eq!(fixture.write(&batch).await, WriteOutcome { events_stored: 3, events_duplicate: 0 });
+    assert!(batch.iter().all(|record| refusal(record).is_none()));
     let before = fixture.everything().await;
     assert!(before.contains("mouse:position") && before.contains("webm") && before.contains("Anna"), "{before}");
 

@@ -1,6 +1,6 @@
 //! Batches that the database refuses: nothing of them is there afterwards, and the error says whether to try again.
 
-use shopaloud::store::StoreErrorKind;
+use shopaloud::store::{StoreErrorKind, refusal};
 
 use super::*;
 
@@ -22,6 +22,12 @@ async fn refused(fixture: &Fixture, records: &[Record]) {
     assert_eq!(error.kind(), StoreErrorKind::Permanent, "{error}");
 }
 
+/// The same for a batch whose guilt can be told without a database, as it is in all but one case here.
+async fn refused_as_foreseen(fixture: &Fixture, records: &[Record]) {
+    assert_eq!(records.iter().filter(|record| refusal(record).is_some()).count(), 1);
+    refused(fixture, records).await;
+}
+
 async fn one_bad_row_fails_its_whole_batch(fixture: Fixture) {
     let (session, stream) = (SessionId::new(), StreamId::new());
     let mut batch = vec![
@@ -34,7 +40,7 @@ async fn one_bad_row_fails_its_whole_batch(fixture: Fixture) {
     ];
     let before = fixture.everything().await;
 
-    refused(&fixture, &batch).await;
+    refused_as_foreseen(&fixture, &batch).await;
 
     assert_eq!(fixture.everything().await, before);
     assert_eq!(fixture.store.stream_state(stream).await.unwrap(), None);
@@ -48,7 +54,7 @@ async fn one_bad_event_fails_its_whole_batch(fixture: Fixture) {
     let mut batch: Vec<_> = (1..=200).map(|seq| event_in(session, stream, seq)).collect();
     batch.push(bad_event());
 
-    refused(&fixture, &batch).await;
+    refused_as_foreseen(&fixture, &batch).await;
     assert_eq!(fixture.session_events(session, 10).await, []);
 
     batch.pop();
@@ -68,11 +74,13 @@ async fn two_parts_cannot_be_the_same_object(fixture: Fixture) {
 
 async fn sizes_beyond_what_sql_counts_are_refused(fixture: Fixture) {
     let (session, stream) = (SessionId::new(), StreamId::new());
-    let batch = [stream_opened(stream, "anna", 0), Record::AudioAttached(part(session, stream, 0, u64::MAX))];
+    for part in [part(session, stream, 0, u64::MAX), part(session, stream, u64::MAX, 1)] {
+        let batch = [stream_opened(stream, "anna", 0), Record::AudioAttached(part)];
 
-    refused(&fixture, &batch).await;
+        refused_as_foreseen(&fixture, &batch).await;
 
-    assert_eq!(fixture.store.stream_state(stream).await.unwrap(), None);
+        assert_eq!(fixture.store.stream_state(stream).await.unwrap(), None);
+    }
 }
 
 /// The caller's own time limit, or its end, may drop a write at any point.
@@ -98,5 +106,9 @@ async fn a_write_that_is_given_up_is_done_or_not_done(fixture: Fixture) {
 async fn a_nul_is_refused_by_postgres() {
     let fixture = Fixture::postgres().await;
     let data = JsonText::from_stored("\"\0\"");
-    refused(&fixture, &[Record::Event(Event { data, ..event(StreamId::new(), 1) })]).await;
+    refused_as_foreseen(&fixture, &[Record::Event(Event { data, ..event(StreamId::new(), 1) })]).await;
+    let mut opened = session_opened(SessionId::new(), "anna", 0);
+    let Record::SessionOpened(SessionOpened { page, .. }) = &mut opened else { unreachable!() };
+    *page = Some("\0".into());
+    refused_as_foreseen(&fixture, &[opened]).await;
 }

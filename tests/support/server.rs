@@ -131,6 +131,11 @@ impl TestServer {
         assert!(status.success());
     }
 
+    /// Waits until it ended by itself.
+    pub(crate) fn ended(&mut self) -> ExitStatus {
+        self.process.take().unwrap().wait().unwrap()
+    }
+
     /// The most memory that it, or an earlier process in its place, has had.
     pub(crate) fn peak_memory_bytes(&mut self) -> u64 {
         self.note_memory();

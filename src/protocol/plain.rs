@@ -217,7 +217,7 @@ fn encode(message: &ServerMessage) -> Vec<ByteString> {
             }]
         }
         ServerMessage::Acked(tag) => ack(*tag).into_iter().collect(),
-        // A plain hello is answered by its welcome. Numbers are acknowledged together, and the error named the refused one.
+        // A plain hello is answered by its welcome; numbers are acknowledged together, and the error named this one.
         ServerMessage::Admitted | ServerMessage::Refused { .. } => Vec::new(),
         ServerMessage::AudioAcked { stream_end, .. } => vec![Answer::AudioAck { audio_ack: *stream_end }],
         ServerMessage::RecordingStarted { tag, session, resumed } => {

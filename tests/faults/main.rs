@@ -3,9 +3,14 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
 mod audit;
+mod bucket;
 mod database;
 mod killed;
+mod overload;
+mod poison;
 mod scene;
+mod shutdown;
+mod slow_line;
 #[path = "../support/mod.rs"]
 mod support;
 mod upload_node;

@@ -17,7 +17,6 @@ use crate::support::{
     s3::TestS3,
     server::{Backend, TestServer},
     shopper::{
-        audit::Findings,
         habits::Habits,
         inspect::inspect,
         ledger::{ShopperLedger, Totals},
@@ -137,7 +136,7 @@ impl Scene {
         println!("{HEADING}\n{row}");
         assert!(findings.is_clean() && findings.unfinished_shoppers == 0, "{fault}:\n{findings}");
         assert!(findings.events.acknowledged > 0 && findings.audio_bytes.acknowledged > 0, "{fault}: nothing happened");
-        Ending { shoppers, findings, peak_memory_bytes }
+        Ending { shoppers, peak_memory_bytes }
     }
 }
 
@@ -147,7 +146,6 @@ const DATABASE: &str = "test_0";
 /// How a scene ended.
 pub(crate) struct Ending {
     pub(crate) shoppers: Vec<ShopperLedger>,
-    pub(crate) findings: Findings,
     pub(crate) peak_memory_bytes: u64,
 }
 

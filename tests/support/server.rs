@@ -120,7 +120,7 @@ impl TestServer {
     /// Asks it to end, and waits until it did.
     pub(crate) fn terminate(&mut self) -> ExitStatus {
         self.ask_to_end();
-        self.wait()
+        self.ended()
     }
 
     /// Asks it to end; once more: at once.
@@ -132,7 +132,7 @@ impl TestServer {
     }
 
     /// Waits until it ended by itself.
-    pub(crate) fn wait(&mut self) -> ExitStatus {
+    pub(crate) fn ended(&mut self) -> ExitStatus {
         self.process.take().unwrap().wait().unwrap()
     }
 

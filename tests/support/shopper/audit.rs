@@ -238,11 +238,11 @@ impl<'a> Audit<'a> {
         let mut stretches = self.seen_audio.remove(&stream.name).unwrap_or_default();
         stretches.sort_unstable();
         let mut heard_upto = 0;
-        let last = stretches.last().map_or(0, |(_, to)| *to);
+        let last_heard = stretches.last().map_or(0, |(_, to)| *to);
         for (from, to) in stretches.iter().copied().chain([(u64::MAX, u64::MAX)]) {
             // Between two stretches nothing may be missing of a stream that was only sent once.
             let owed_upto =
-                if stream.is_numbered { stream.audio_acknowledged } else { stream.audio_acknowledged.max(last) };
+                if stream.is_numbered { stream.audio_acknowledged } else { stream.audio_acknowledged.max(last_heard) };
             let lost = from.min(owed_upto).saturating_sub(heard_upto);
             if lost > 0 {
                 self.findings.audio_bytes.lost += lost;

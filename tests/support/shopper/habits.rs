@@ -29,7 +29,7 @@ pub(crate) struct Habits {
     /// 0: nobody speaks.
     pub(crate) chunks_per_second: f64,
     /// On average.
-    pub(crate) chunk_bytes: u64,
+    pub(crate) chunk_bytes: u32,
     /// Until the page is left for the next one, on average.
     pub(crate) page: Duration,
     /// Until a recording ends and another begins, on average.
@@ -81,7 +81,7 @@ impl Pace {
             chunk_interval,
             page: habits.page,
             recording: habits.recording,
-            chunk_bytes: habits.chunk_bytes,
+            chunk_bytes: u64::from(habits.chunk_bytes),
             event_at: now,
             chunk_at: chunk_interval.map(|_| now),
             leave_at: now,

@@ -65,7 +65,7 @@ impl Load {
         let Habits { events_per_second, chunks_per_second, .. } = habits;
         let description = format!(
             "{shoppers} shoppers, each {events_per_second} events/s, {} kB/s",
-            (chunks_per_second * habits.chunk_bytes as f64 / 1_000.0).round()
+            (chunks_per_second * f64::from(habits.chunk_bytes) / 1_000.0).round()
         );
         Ok(Self { content, description, ledgers, phase, threads })
     }

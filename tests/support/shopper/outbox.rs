@@ -27,6 +27,16 @@ pub(crate) enum Next {
     Audio { from: u64, to: u64 },
 }
 
+/// Whether a recording was started anew, for audio that came too late for its own.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+enum Reopened {
+    #[default]
+    No,
+    /// It is to be ended once everything was said.
+    Yes,
+    IsEnding,
+}
+
 #[derive(Default, Debug)]
 pub(crate) struct Outbox {
     items: VecDeque<Item>,
@@ -41,10 +51,7 @@ pub(crate) struct Outbox {
     said_before: u64,
     /// The last thing said was the end of a recording, whose last chunk may follow.
     within_grace: bool,
-    /// A recording was started anew for audio that came too late for its own.
-    reopened: bool,
-    /// It is being ended.
-    is_ending: bool,
+    reopened: Reopened,
     /// What the server counts audio from, and which byte of the stream that is.
     audio_base: (u64, u64),
     recent: VecDeque<u64>,
@@ -62,7 +69,7 @@ impl Outbox {
 
     /// Everything was said and acknowledged.
     pub(crate) fn is_empty(&self) -> bool {
-        self.items.is_empty() && !self.reopened
+        self.items.is_empty() && self.reopened == Reopened::No
     }
 
     pub(crate) fn add_event(&mut self, ledger: &mut StreamLedger) {
@@ -108,8 +115,10 @@ impl Outbox {
         self.audio_base = (audio_offset, ledger.audio_acknowledged);
         self.server_records = is_recording;
         self.said_before = self.said;
-        self.reopened &= is_recording;
-        (self.within_grace, self.is_ending) = (false, false);
+        self.within_grace = false;
+        if self.reopened != Reopened::No {
+            self.reopened = if is_recording { Reopened::Yes } else { Reopened::No };
+        }
         self.settle(ledger);
         self.cursor = 0;
         self.again = self.recent.clone();
@@ -126,7 +135,7 @@ impl Outbox {
                 if !self.has_to_end() {
                     return None;
                 }
-                (self.is_ending, self.server_records) = (true, false);
+                (self.reopened, self.server_records) = (Reopened::IsEnding, false);
                 return Some(Next::End(None));
             };
             let next = match item {
@@ -142,7 +151,7 @@ impl Outbox {
                 }
                 Item::Audio { to, .. } if to <= ledger.audio_acknowledged => None,
                 Item::Audio { .. } if !self.server_records && !self.within_grace => {
-                    (self.server_records, self.reopened) = (true, true);
+                    (self.server_records, self.reopened) = (true, Reopened::Yes);
                     return Some(Next::Start(None));
                 }
                 Item::Audio { from, to } => Some(Next::Audio { from: from.max(ledger.audio_acknowledged), to }),
@@ -163,8 +172,8 @@ impl Outbox {
         !self.again.is_empty() || self.cursor < self.items.len() || self.has_to_end()
     }
 
-    const fn has_to_end(&self) -> bool {
-        self.reopened && !self.is_ending && !self.is_recording
+    fn has_to_end(&self) -> bool {
+        self.reopened == Reopened::Yes && !self.is_recording
     }
 
     pub(crate) fn acknowledged(&mut self, asked: Asked, ledger: &mut StreamLedger) {
@@ -173,8 +182,8 @@ impl Outbox {
             Asked::Upto(n) => ledger.acknowledge_upto(n),
             Asked::AudioUpto(offset) => ledger.acknowledge_audio_upto(offset),
             Asked::End => {
-                if std::mem::take(&mut self.is_ending) {
-                    self.reopened = false;
+                if self.reopened == Reopened::IsEnding {
+                    self.reopened = Reopened::No;
                 }
             }
             Asked::Nothing => {}

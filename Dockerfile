@@ -16,6 +16,7 @@ RUN apt-get update && apt-get install -y --no-install-recommends ca-certificates
     && useradd --system --uid 10001 --home-dir /var/lib/shopaloud --create-home shopaloud
 COPY --from=build /usr/local/bin/shopaloud /usr/local/bin/shopaloud
 USER shopaloud
+# Other machines reach it, so that it starts with keys only: `shopaloud keys new` in the volume, or SHOPALOUD_KEYS.
 ENV HOST=0.0.0.0 PORT=4001 DATA_DIR=/var/lib/shopaloud
 # What was acknowledged lives here until database and bucket have it: keep this volume.
 VOLUME /var/lib/shopaloud

@@ -59,11 +59,12 @@ impl Entrance {
 /// When a part cannot be opened, the port not be bound, or when serving ended because of a failure.
 pub async fn run(config: Config, entrance: Entrance) -> anyhow::Result<()> {
     let mut signals = Signals::new()?;
+    let is_open = entrance.access.is_open();
     let node = tokio::select! {
         node = Node::start(&config, entrance) => node?,
         () = signals.next() => return Ok(()),
     };
-    node.greet(&config);
+    node.greet(&config, is_open);
     let mut node = node;
     let failure = tokio::select! {
         () = signals.next() => None,
@@ -216,19 +217,24 @@ impl Node {
     }
 
     /// Tells a newcomer where to connect and what to try.
-    fn greet(&self, config: &Config) {
+    fn greet(&self, config: &Config, is_open: bool) {
         let Some(address) = self.addresses.first() else { return };
         let database = if config.database_url.reveal().starts_with("postgres") { "Postgres" } else { "SQLite" };
         let audio = match &config.audio_store {
             crate::config::AudioStore::Folder => backends::audio_folder(config).display().to_string(),
             crate::config::AudioStore::S3(s3) => s3.describe(),
         };
+        let (header, open_to) = if is_open {
+            ("", "everybody on this machine")
+        } else {
+            (" -H 'Authorization: Bearer sa_read_…'", "those with a key")
+        };
         let (http, ws) = if config.tls.is_some() { ("https", "wss") } else { ("http", "ws") };
         // Whoever started this may not read what it says.
         let _ = writeln!(
             std::io::stdout(),
-            "ShopAloud {} listens on {http}://{address}\n  events  {database}\n  audio   {audio}\n  record  {ws}://{address}/ws, or a socket.io-client at {http}://{address}\n  \
-             look    curl {http}://{address}/sessions",
+            "ShopAloud {} listens on {http}://{address}\n  open to {open_to}\n  events  {database}\n  audio   {audio}\n  record  {ws}://{address}/ws, or a socket.io-client at {http}://{address}\n  \
+             look    curl{header} {http}://{address}/sessions",
             env!("CARGO_PKG_VERSION"),
         );
     }

@@ -8,11 +8,13 @@ use std::{error::Error, fmt::Display, io, path::Path};
 use tokio::io::AsyncWriteExt;
 
 use crate::{
+    auth::{Access, AccessError, keyring::KeyKind},
     backends,
     config::{AudioStore, Config},
-    domain::{AudioFormat, RunId, SessionId},
+    domain::{AudioFormat, RunId, SessionId, Timestamp},
     objects::{Expected, FileSlice, ObjectKey, ObjectStore, Sha256Hasher, Verdict},
     store::StoreError,
+    tls::Certificate,
 };
 
 /// What is written and read back. A multipart upload of one part takes any size.
@@ -28,6 +30,11 @@ pub async fn run(config: &Config, out: &mut (dyn io::Write + Send)) -> io::Resul
     let data_dir = &config.storage.data_dir;
     let folder = make_probe_file(data_dir).await;
     report.line("data directory", folder.as_ref().map(|_| data_dir.display()))?;
+    report.line("keys", keys(config))?;
+    if let Some(tls) = &config.tls {
+        let certificate = Certificate::load(tls).map_err(|error| error.to_string());
+        report.line("certificate", certificate.map(|_| "belongs to its key"))?;
+    }
     check_database(config, &mut report).await?;
     check_objects(config, folder.ok(), &mut report).await?;
     Ok(report.all_well)
@@ -78,6 +85,18 @@ async fn make_probe_file(data_dir: &Path) -> io::Result<ProbeFile> {
     file.write_all(PROBE).await?;
     file.sync_all().await?;
     Ok(probe)
+}
+
+/// How many of each there are; nobody's name.
+fn keys(config: &Config) -> Result<String, AccessError> {
+    let ring = Access::check(config)?;
+    if ring.is_empty() {
+        return Ok("none: open to this machine, and to no other".to_owned());
+    }
+    let now = Timestamp::now();
+    let valid = |kind| ring.keys.iter().filter(|key| key.kind == kind && key.is_valid(now)).count();
+    let (write, read, admin) = (valid(KeyKind::Write), valid(KeyKind::Read), valid(KeyKind::Admin));
+    Ok(format!("{write} write, {read} read, {admin} admin, {} token secrets", ring.token_secrets.len()))
 }
 
 async fn check_database(config: &Config, report: &mut Report<'_>) -> io::Result<()> {

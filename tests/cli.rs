@@ -88,6 +88,7 @@ fn migrate_then_check_finds_everything_in_place_and_leaves_nothing_behind() {
         [
             "configuration",
             "data directory",
+            "keys",
             "database",
             "database schema",
             "object store",
@@ -116,4 +117,46 @@ fn what_is_away_fails_its_own_probe_only() {
         out.lines().filter(|line| line[20..].starts_with(" failed ")).map(|line| line[..20].trim_end()).collect();
     assert_eq!(failed, ["database", "object store", "object put", "object multipart", "object delete"], "{out}");
     assert!(!out.contains("hunter2"), "{out}");
+}
+
+#[test]
+fn keys_are_made_shown_and_revoked() {
+    let folder = tempfile::tempdir().unwrap();
+    let keys = |arguments: &[&str]| run(shopaloud(folder.path()).arg("keys").args(arguments));
+    let web = ["new", "--kind", "write", "--name", "web", "--origin", "https://*.shop.example", "--anonymous"];
+    let (code, secret, said) = keys(&web);
+    assert_eq!((code, secret.lines().count()), (0, 1), "{secret}");
+    assert!(secret.starts_with("sa_write_") && !said.contains(secret.trim_end()), "the secret is alone: {said}");
+    keys(&["new", "--kind", "read", "--name", "dashboard", "--expires-in-days", "30"]);
+    keys(&["new", "--kind", "token", "--name", "shop"]);
+    let (_, list, _) = keys(&["list"]);
+    let lines: Vec<Vec<&str>> = list.lines().map(|line| line.split_whitespace().collect()).collect();
+    assert_eq!(lines.len(), 4, "{list}");
+    assert_eq!((&lines[1][1..3], &lines[1][4..6]), (&["write", "web"][..], &["never", "https://*.shop.example"][..]));
+    assert_eq!((lines[2][1], lines[3][1]), ("read", "token"));
+    assert!(!list.contains("sa_"), "{list}");
+
+    assert_eq!(keys(&["revoke", lines[1][0]]).0, 0);
+    assert_eq!(keys(&["revoke", lines[3][0]]).0, 0);
+    let (code, _, said) = keys(&["revoke", lines[1][0]]);
+    assert!(code == 1 && said.contains("has the id"), "{said}");
+    let (_, list, _) = keys(&["list"]);
+    assert_eq!(list.lines().count(), 2, "{list}");
+}
+
+#[test]
+fn a_key_that_makes_no_sense_is_not_made() {
+    let folder = tempfile::tempdir().unwrap();
+    for (arguments, reason) in [
+        (&["--kind", "write", "--name", "x", "--origin", "shop.example"][..], "shop.example"),
+        (&["--kind", "write", "--name", "x", "--anonymous"], "lists no origin"),
+        (&["--kind", "read", "--name", "x", "--origin", "https://shop.example"], "only write keys"),
+        (&["--kind", "token", "--name", "x", "--anonymous"], "a token secret has no origins"),
+        (&["--kind", "read", "--name", ""], "--name"),
+    ] {
+        let (code, out, said) = run(shopaloud(folder.path()).args(["keys", "new"]).args(arguments));
+        assert_eq!((code, out.as_str()), (1, ""), "{arguments:?}");
+        assert!(said.contains(reason), "{said}");
+    }
+    assert!(!folder.path().join("data").exists());
 }

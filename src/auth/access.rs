@@ -26,7 +26,7 @@ use super::{
     client::{Client, ProxyRules},
     hosts,
     keyring::{Key, KeyKind, Keyring},
-    keys_file::KeysError,
+    keys_file::{self, KeysError},
     limits::{Limited, Limits, Place, Throttle},
     links::{LinkSigner, LinkVerdict},
     origins::{AllowedOrigins, ForeignOrigin, PageOrigin},
@@ -117,12 +117,12 @@ impl Access {
     /// # Errors
     /// [`AccessError`].
     pub fn open(config: &Config) -> Result<Self, AccessError> {
-        let ring = KeySources::of(config).read()?;
-        if ring.is_empty() && !hosts::is_loopback_only(&config.server.host, config.server.port) {
-            return Err(AccessError::OpenToTheWorld { host: config.server.host.clone() });
-        }
-        if config.auth.require_token && ring.token_secrets.is_empty() {
-            return Err(AccessError::NoTokenSecret);
+        let ring = Self::check(config)?;
+        if !ring.token_secrets.is_empty() && keys_file::is_readable_by_others(&config.keys_file) {
+            tracing::warn!(
+                file = %config.keys_file.display(),
+                "others can read the keys file, and with the token secrets in it sign tokens for any user"
+            );
         }
         let data_dir = &config.storage.data_dir;
         let file = data_dir.join("link-secret");
@@ -130,6 +130,21 @@ impl Access {
             .and_then(|()| LinkSigner::open(&file, config.audio_link_lifetime))
             .map_err(|source| AccessError::Links { file: file.display().to_string(), source })?;
         Ok(Self::with(ring, links, config))
+    }
+
+    /// The keys, checked against the configuration.
+    ///
+    /// # Errors
+    /// [`AccessError`].
+    pub fn check(config: &Config) -> Result<Keyring, AccessError> {
+        let ring = KeySources::of(config).read()?;
+        if ring.is_empty() && !hosts::is_loopback_only(&config.server.host, config.server.port) {
+            return Err(AccessError::OpenToTheWorld { host: config.server.host.clone() });
+        }
+        if config.auth.require_token && ring.token_secrets.is_empty() {
+            return Err(AccessError::NoTokenSecret);
+        }
+        Ok(ring)
     }
 
     /// With these keys.

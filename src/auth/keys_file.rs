@@ -7,7 +7,7 @@
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, Write as _},
-    os::unix::fs::OpenOptionsExt,
+    os::unix::fs::{MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
 };
 
@@ -181,6 +181,12 @@ pub fn read(path: &Path) -> Result<Option<Keyring>, KeysError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(source) => Err(KeysError::Unreadable { path: path.into(), source }),
     }
+}
+
+/// Whether somebody besides its owner can read it.
+#[must_use]
+pub fn is_readable_by_others(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|metadata| metadata.mode() & 0o044 != 0)
 }
 
 /// Reads the file, lets `change` change it, and writes it.

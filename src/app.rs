@@ -12,44 +12,55 @@ use std::{
 };
 
 use actix::prelude::*;
-use actix_web::{
-    App, HttpServer,
-    dev::{Server, ServerHandle},
-};
+use actix_web::dev::ServerHandle;
 use anyhow::Context as _;
 use tokio::sync::{mpsc, watch};
 
 use crate::{
-    auth::AllowedOrigins,
+    auth::Access,
     backends,
     config::{AckMode, Config},
     domain::NodeId,
-    http::{self, DoorLimits, DoorState, HttpState, Readiness},
+    http::Readiness,
     journal::{Journal, JournalOptions},
     objects::Objects,
     persist::{self, PersistActor, PersistDeps, PersistOptions, PersistStats},
     preparation,
-    runtime::{ActorPool, Budget, Exhausted},
-    session::{
-        DeliveryActor, HousekeeperActor, Registry, SessionDeps, SessionLimits, SessionNews, SessionSettings,
-        engine::{EngineDoor, EngineOptions},
-        websocket::Heartbeat,
-    },
+    reload::{self, Watched},
+    runtime::{ActorPool, Exhausted},
+    serve::{self, Parts},
+    session::{DeliveryActor, HousekeeperActor, Registry, SessionDeps, SessionLimits, SessionNews, SessionSettings},
     store::Store,
+    tls::Certificate,
     upload::{self, UploadActor, UploadDeps, UploadOptions, UploadStats},
 };
 
 /// How long sessions may take to say goodbye. A client that does not answer a close is cut after 3 s.
 const GOODBYE_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// Who may come in, and how: read before anything is opened, so that a mistake in it changes nothing.
+pub struct Entrance {
+    access: Access,
+    certificate: Option<Arc<Certificate>>,
+}
+
+impl Entrance {
+    /// # Errors
+    /// When keys or certificate cannot be read, or everything would be open to the world.
+    pub fn open(config: &Config) -> anyhow::Result<Self> {
+        let certificate = config.tls.as_ref().map(Certificate::load).transpose()?;
+        Ok(Self { access: Access::open(config)?, certificate: certificate.map(Arc::new) })
+    }
+}
+
 /// Serves until a signal or a failure ends it.
 ///
 /// # Errors
 /// When a part cannot be opened, the port not be bound, or when serving ended because of a failure.
-pub async fn run(config: Config) -> anyhow::Result<()> {
+pub async fn run(config: Config, entrance: Entrance) -> anyhow::Result<()> {
     let mut signals = Signals::new()?;
     let node = tokio::select! {
-        node = Node::start(&config) => node?,
+        node = Node::start(&config, entrance) => node?,
         () = signals.next() => return Ok(()),
     };
     node.greet(&config);
@@ -89,7 +100,7 @@ impl Node {
     /// # Errors
     /// When a part cannot be opened or the port not be bound. A database that is away is none: what is recorded waits in
     /// the journal, and everything else of the start goes on.
-    pub async fn start(config: &Config) -> anyhow::Result<Self> {
+    pub async fn start(config: &Config, entrance: Entrance) -> anyhow::Result<Self> {
         raise_open_files_limit();
         let data_dir = &config.storage.data_dir;
         std::fs::create_dir_all(data_dir).with_context(|| format!("make {}", data_dir.display()))?;
@@ -133,6 +144,7 @@ impl Node {
             store: Arc::clone(&store),
             objects: Arc::clone(&objects),
             registry: Arc::clone(&registry),
+            access: entrance.access.clone(),
             end_grace: config.audio.end_grace,
         }
         .start();
@@ -165,9 +177,19 @@ impl Node {
             handshake_timeout: config.server.handshake_timeout,
         });
         let readiness = readiness(is_database_prepared, &persist_stats, &journal);
-        let (server, addresses) = serve(config, &store, &objects, sessions, &readiness)?;
+        let Entrance { access, certificate } = entrance;
+        let watching = reload::watch(Watched {
+            keys_file: config.keys_file.clone(),
+            access: access.clone(),
+            certificate: certificate.clone(),
+            registry: Arc::clone(&registry),
+        })?;
+        let parts =
+            Parts { store: Arc::clone(&store), objects, sessions, readiness: readiness.clone(), access, certificate };
+        let (server, addresses) = serve::serve(config, parts, GOODBYE_TIMEOUT)?;
         let handle = server.handle();
         actix_web::rt::spawn(server);
+        actix_web::rt::spawn(watching);
         Ok(Self {
             addresses,
             server: handle,
@@ -201,11 +223,12 @@ impl Node {
             crate::config::AudioStore::Folder => backends::audio_folder(config).display().to_string(),
             crate::config::AudioStore::S3(s3) => s3.describe(),
         };
+        let (http, ws) = if config.tls.is_some() { ("https", "wss") } else { ("http", "ws") };
         // Whoever started this may not read what it says.
         let _ = writeln!(
             std::io::stdout(),
-            "ShopAloud {} listens on http://{address}\n  events  {database}\n  audio   {audio}\n  record  ws://{address}/ws, or a socket.io-client at http://{address}\n  \
-             look    curl http://{address}/sessions",
+            "ShopAloud {} listens on {http}://{address}\n  events  {database}\n  audio   {audio}\n  record  {ws}://{address}/ws, or a socket.io-client at {http}://{address}\n  \
+             look    curl {http}://{address}/sessions",
             env!("CARGO_PKG_VERSION"),
         );
     }
@@ -301,81 +324,6 @@ fn readiness(is_database_prepared: watch::Receiver<bool>, persist: &Arc<PersistS
         ("database", Box::new(move || *is_database_prepared.borrow() && persist.is_database_up())),
         ("journal", Box::new(move || !journal.stats().full)),
     ])
-}
-
-fn serve(
-    config: &Config,
-    store: &Arc<dyn Store>,
-    objects: &Objects,
-    sessions: Arc<SessionDeps>,
-    readiness: &Readiness,
-) -> anyhow::Result<(Server, Vec<SocketAddr>)> {
-    let server = &config.server;
-    let state = HttpState {
-        store: Arc::clone(store),
-        objects: Arc::clone(objects),
-        readiness: readiness.clone(),
-        public_url: server.public_url.clone(),
-    };
-    let doors = DoorState {
-        sessions,
-        budget: Budget::new(config.memory.budget_bytes, config.memory.connection_bytes),
-        readiness: readiness.clone(),
-        origins: AllowedOrigins::new(&server.origins),
-        limits: DoorLimits {
-            max_message_bytes: server.max_message_bytes as usize,
-            message_timeout: server.message_timeout,
-            heartbeat: Heartbeat { interval: server.heartbeat_interval, timeout: server.heartbeat_timeout },
-            outbound_bytes: config.memory.outbound_bytes,
-            max_connections: server.max_connections,
-        },
-        public_url: server.public_url.clone(),
-    };
-    let socketio = EngineDoor::new(engine_options(config), doors.budget.clone(), doors.clone());
-    let user_timeout = server.tcp_user_timeout;
-    let http_server = HttpServer::new(move || {
-        App::new()
-            .configure(|cfg| http::configure_doors(cfg, doors.clone(), &socketio))
-            .configure(|cfg| http::configure(cfg, state.clone()))
-    })
-    .workers(server.workers)
-    .max_connections(server.max_connections)
-    // A websocket that waits for room would never notice that its client left.
-    .h1_allow_half_closed(false)
-    // How long bytes are still read after an answer, for the client to see its end. The server's clock ticks each 500 ms,
-    // and a deadline that is past when it is set is never noticed: a shorter one leaves closed websockets open for ever.
-    .client_disconnect_timeout(Duration::from_secs(1))
-    .on_connect(move |connection, _| {
-        if let Some(stream) = connection.downcast_ref::<tokio::net::TcpStream>() {
-            let socket = socket2::SockRef::from(stream);
-            // The only thing that frees a connection whose client stopped reading.
-            if let Err(error) = socket.set_tcp_user_timeout(Some(user_timeout)) {
-                tracing::debug!(%error, "no TCP user timeout on this socket");
-            }
-            let _ = stream.set_nodelay(true);
-        }
-    })
-    .disable_signals()
-    .shutdown_timeout(GOODBYE_TIMEOUT.as_secs())
-    .bind((server.host.as_str(), server.port))
-    .with_context(|| format!("listen on {}:{}", server.host, server.port))?;
-    let addresses = http_server.addrs();
-    Ok((http_server.run(), addresses))
-}
-
-const fn engine_options(config: &Config) -> EngineOptions {
-    let server = &config.server;
-    EngineOptions {
-        ping_interval: server.heartbeat_interval,
-        ping_timeout: server.heartbeat_timeout,
-        upgrade_timeout: server.handshake_timeout,
-        // A client that polls joins what waits into one body: as large as a message may be.
-        max_payload_bytes: server.max_message_bytes as usize,
-        max_message_bytes: server.max_message_bytes as usize,
-        message_timeout: server.message_timeout,
-        outbound_bytes: config.memory.outbound_bytes,
-        max_sessions: server.max_connections,
-    }
 }
 
 /// Thousands of sockets and staged files need more than the usual 1,024 descriptors.

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// Records shoppers who think aloud: events into Postgres, audio into S3.
 #[derive(Parser, Debug)]
@@ -20,7 +20,7 @@ pub struct Cli {
     pub command: Option<Command>,
 }
 
-#[derive(Subcommand, Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Subcommand, Clone, PartialEq, Eq, Debug)]
 pub enum Command {
     /// Take connections (what happens without a command)
     Serve,
@@ -28,6 +28,57 @@ pub enum Command {
     Migrate,
     /// Try every part that serving needs, one line each, then end
     Check,
+    /// Make, show and revoke keys
+    #[command(subcommand)]
+    Keys(KeysCommand),
+}
+
+#[derive(Subcommand, Clone, PartialEq, Eq, Debug)]
+pub enum KeysCommand {
+    /// Make a key, add it to the keys file and print its secret, which is not shown again
+    New(NewKey),
+    /// Show what the keys file holds; secrets are not in it
+    List,
+    /// Take a key out of the keys file
+    Revoke {
+        /// As `keys list` shows it
+        id: String,
+    },
+}
+
+#[derive(Args, Clone, PartialEq, Eq, Debug)]
+pub struct NewKey {
+    /// What it lets its bearer do
+    #[arg(long, value_enum)]
+    pub kind: KeyWord,
+    /// Whom or what it is for, for the list
+    #[arg(long)]
+    pub name: String,
+    /// Of a write key: pages that may use it, like `https://shop.example` or `https://*.shop.example`; repeat for several.
+    /// Without any: the pages of server.origins
+    #[arg(long, value_name = "ORIGIN")]
+    pub origin: Vec<String>,
+    /// Of a write key: pages of its origins need not show it. For the published widget, which shows none
+    #[arg(long)]
+    pub anonymous: bool,
+    /// After so many days it is no key any more
+    #[arg(long, value_name = "DAYS")]
+    pub expires_in_days: Option<u32>,
+    /// Print the entry for the variable `SHOPALOUD_KEYS` instead of writing the keys file
+    #[arg(long)]
+    pub print: bool,
+}
+
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+pub enum KeyWord {
+    /// Record; it is public, pages show it
+    Write,
+    /// Read what was recorded
+    Read,
+    /// Read and delete
+    Admin,
+    /// No key: what the shop's server signs the tokens of its users with
+    Token,
 }
 
 #[cfg(test)]

@@ -20,7 +20,7 @@ const FLOORS: [&[&str]; 8] = [
     &["upload"],
     &["session"],
     &["http"],
-    &["app", "backends", "check", "cli", "main", "preparation"],
+    &["app", "backends", "check", "cli", "keys", "main", "preparation", "reload", "serve", "tls"],
 ];
 
 /// Crates that are known in one place, so that they can be replaced there: where they may appear.

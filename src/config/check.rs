@@ -5,7 +5,8 @@
 use std::{path::Path, time::Duration};
 
 use super::{
-    AudioStore, Config, ConfigError, S3, Secret,
+    AudioStore, Config, ConfigError, S3, Secret, Tls,
+    access::TlsSection,
     file::Settings,
     sections::{Audio, Database, S3Section, StoreKind},
 };
@@ -43,7 +44,15 @@ pub(super) fn finish(mut settings: Settings) -> Result<Config, ConfigError> {
     check_server(&mut settings, &mut complaints);
     check_sizes(&settings, &mut complaints);
     check_times(&settings, &mut complaints);
-    let Settings { mut server, memory, storage, mut database, journal, audio, s3, session, log } = settings;
+    let audio_link_lifetime = settings.s3.presign_lifetime;
+    complaints.unless(
+        !audio_link_lifetime.is_zero() && audio_link_lifetime <= MAX_PRESIGN_LIFETIME,
+        "s3.presign_lifetime_secs: must be from 1 to 604800 (7 days)",
+    );
+    let Settings { mut server, memory, storage, mut database, journal, audio, s3, session, mut auth, limits, tls, log } =
+        settings;
+    let keys_file = auth.keys_file.take().unwrap_or_else(|| storage.data_dir.join("keys.toml"));
+    let tls = tls_files(tls, &mut complaints);
     let database_url = database_url(&mut database, &storage.data_dir, &mut complaints);
     let audio_store = audio_store(&audio, s3, &mut complaints);
     if server.workers == 0 {
@@ -52,7 +61,23 @@ pub(super) fn finish(mut settings: Settings) -> Result<Config, ConfigError> {
     if !complaints.0.is_empty() {
         return Err(ConfigError::Refused(complaints.0));
     }
-    Ok(Config { server, memory, storage, database, database_url, journal, audio, audio_store, session, log })
+    Ok(Config {
+        server,
+        memory,
+        storage,
+        database,
+        database_url,
+        journal,
+        audio,
+        audio_store,
+        audio_link_lifetime,
+        session,
+        auth,
+        keys_file,
+        limits,
+        tls,
+        log,
+    })
 }
 
 fn is_web_url(text: &str) -> bool {
@@ -76,6 +101,7 @@ fn check_server(settings: &mut Settings, complaints: &mut Complaints) {
     complaints.at_least_one(&[
         ("server.max_message_bytes", server.max_message_bytes.into()),
         ("server.max_connections", server.max_connections as u64),
+        ("server.max_header_bytes", server.max_header_bytes as u64),
     ]);
 }
 
@@ -111,18 +137,22 @@ fn check_sizes(settings: &Settings, complaints: &mut Complaints) {
 }
 
 fn check_times(settings: &Settings, complaints: &mut Complaints) {
-    let Settings { server, database, audio, session, .. } = settings;
+    let Settings { server, database, audio, session, auth, limits, tls, .. } = settings;
     let times = [
         ("server.handshake_timeout_ms", server.handshake_timeout),
         ("server.heartbeat_interval_ms", server.heartbeat_interval),
         ("server.heartbeat_timeout_ms", server.heartbeat_timeout),
         ("server.tcp_user_timeout_ms", server.tcp_user_timeout),
         ("server.message_timeout_ms", server.message_timeout),
+        ("server.request_timeout_ms", server.request_timeout),
         ("server.shutdown_timeout_ms", server.shutdown_timeout),
         ("database.connect_timeout_ms", database.connect_timeout),
         ("database.statement_timeout_ms", database.statement_timeout),
         ("audio.staging_sync_interval_ms", audio.staging_sync_interval),
         ("session.idle_timeout_secs", session.idle_timeout),
+        ("auth.token_max_lifetime_secs", auth.token_max_lifetime),
+        ("limits.burst_ms", limits.burst),
+        ("tls.handshake_timeout_ms", tls.handshake_timeout),
     ];
     for (key, time) in times {
         complaints.unless(!time.is_zero(), format!("{key}: must be at least 1"));
@@ -131,6 +161,23 @@ fn check_times(settings: &Settings, complaints: &mut Complaints) {
         session.idle_timeout <= session.max_duration,
         "session.idle_timeout_secs: is above session.max_duration_secs, so it would never apply",
     );
+}
+
+fn tls_files(section: TlsSection, complaints: &mut Complaints) -> Option<Tls> {
+    let TlsSection { certificate, key, handshake_timeout } = section;
+    match (certificate, key) {
+        (Some(certificate), Some(key)) => Some(Tls { certificate, key, handshake_timeout }),
+        (None, None) => None,
+        (certificate, _) => {
+            let (missing, given) = if certificate.is_none() {
+                ("tls.certificate (TLS_CERTIFICATE)", "tls.key")
+            } else {
+                ("tls.key (TLS_KEY)", "tls.certificate")
+            };
+            complaints.unless(false, format!("{missing}: is missing, although {given} is given"));
+            None
+        }
+    }
 }
 
 fn database_url(database: &mut Database, data_dir: &Path, complaints: &mut Complaints) -> Secret {
@@ -179,10 +226,6 @@ fn audio_store(audio: &Audio, s3: S3Section, complaints: &mut Complaints) -> Aud
     complaints.unless(
         (MIN_PART_BYTES..=MAX_PART_BYTES).contains(&s3.part_size_bytes),
         "s3.part_size_bytes: S3 takes parts from 5 MiB (5242880) to 5 GiB",
-    );
-    complaints.unless(
-        !s3.presign_lifetime.is_zero() && s3.presign_lifetime <= MAX_PRESIGN_LIFETIME,
-        "s3.presign_lifetime_secs: must be from 1 to 604800 (7 days)",
     );
     let nothing = || Secret::new(String::new());
     AudioStore::S3(S3 {

@@ -6,10 +6,10 @@
 
 use std::{collections::BTreeMap, env::VarError, path::Path, str::FromStr};
 
-use super::{ConfigError, Secret, file::Settings};
+use super::{ConfigError, Networks, Secret, file::Settings};
 
 /// Every variable that is read.
-pub(super) const NAMES: [&str; 15] = [
+pub(super) const NAMES: [&str; 21] = [
     "HOST",
     "PORT",
     "PUBLIC_URL",
@@ -23,6 +23,12 @@ pub(super) const NAMES: [&str; 15] = [
     "S3_ACCESS_KEY",
     "S3_SECRET_KEY",
     "S3_PATH_STYLE",
+    "KEYS_FILE",
+    "SHOPALOUD_KEYS",
+    "REQUIRE_TOKEN",
+    "TRUSTED_PROXIES",
+    "TLS_CERTIFICATE",
+    "TLS_KEY",
     "RUST_LOG",
     "LOG_FORMAT",
 ];
@@ -73,6 +79,12 @@ impl Environment {
         self.0.get(name).map(|value| value.trim()).filter(|value| !value.is_empty())
     }
 
+    /// Separated by commas.
+    fn list(&self, name: &'static str) -> Option<Vec<String>> {
+        let texts = self.get(name)?.split(',').map(str::trim).filter(|text| !text.is_empty());
+        Some(texts.map(str::to_owned).collect())
+    }
+
     fn text(&self, name: &'static str, into: &mut String) {
         if let Some(value) = self.get(name) {
             value.clone_into(into);
@@ -100,15 +112,33 @@ impl Environment {
 
     /// Lays the variables over what the file said.
     pub(super) fn apply(&self, settings: &mut Settings) -> Result<(), ConfigError> {
-        let Settings { server, storage, database, s3, log, .. } = settings;
+        let Settings { server, storage, database, s3, auth, tls, log, .. } = settings;
         self.text("HOST", &mut server.host);
         if let Some(port) = self.parse("PORT", "a port number from 0 to 65535")? {
             server.port = port;
         }
         self.optional("PUBLIC_URL", &mut server.public_url);
-        if let Some(origins) = self.get("ORIGIN") {
-            server.origins =
-                origins.split(',').map(str::trim).filter(|origin| !origin.is_empty()).map(str::to_owned).collect();
+        if let Some(origins) = self.list("ORIGIN") {
+            server.origins = origins;
+        }
+        if let Some(proxies) = self.list("TRUSTED_PROXIES") {
+            server.trusted_proxies = Networks::try_from(proxies).map_err(|reason| ConfigError::Environment {
+                name: "TRUSTED_PROXIES",
+                reason: format!("has {reason}"),
+            })?;
+        }
+        if let Some(keys_file) = self.get("KEYS_FILE") {
+            auth.keys_file = Some(keys_file.into());
+        }
+        self.secret("SHOPALOUD_KEYS", &mut auth.keys);
+        if let Some(require_token) = self.parse("REQUIRE_TOKEN", "true or false")? {
+            auth.require_token = require_token;
+        }
+        if let Some(certificate) = self.get("TLS_CERTIFICATE") {
+            tls.certificate = Some(certificate.into());
+        }
+        if let Some(key) = self.get("TLS_KEY") {
+            tls.key = Some(key.into());
         }
         if let Some(data_dir) = self.get("DATA_DIR") {
             storage.data_dir = data_dir.into();
@@ -174,6 +204,12 @@ mod tests {
             ("S3_PATH_STYLE", "false"),
             ("RUST_LOG", "debug"),
             ("LOG_FORMAT", "json"),
+            ("KEYS_FILE", "/run/keys.toml"),
+            ("SHOPALOUD_KEYS", "key = []"),
+            ("REQUIRE_TOKEN", "true"),
+            ("TRUSTED_PROXIES", "10.0.0.0/8, 192.0.2.1"),
+            ("TLS_CERTIFICATE", "/run/tls.crt"),
+            ("TLS_KEY", "/run/tls.key"),
         ])
         .unwrap();
         assert_eq!((settings.server.host.as_str(), settings.server.port), ("0.0.0.0", 80));
@@ -186,6 +222,12 @@ mod tests {
         assert_eq!(settings.s3.access_key, Some(Secret::new("key".into())));
         assert_eq!(settings.s3.secret_key, Some(Secret::new("secret".into())));
         assert_eq!(settings.s3.path_style, Some(false));
+        assert_eq!(settings.auth.keys_file.as_deref(), Some(Path::new("/run/keys.toml")));
+        assert_eq!(settings.auth.keys, Some(Secret::new("key = []".into())));
+        assert!(settings.auth.require_token);
+        assert!(settings.server.trusted_proxies.contains([10, 1, 2, 3].into()));
+        assert_eq!(settings.tls.certificate.as_deref(), Some(Path::new("/run/tls.crt")));
+        assert_eq!(settings.tls.key.as_deref(), Some(Path::new("/run/tls.key")));
         assert_eq!((settings.log.level.as_str(), settings.log.format), ("debug", crate::config::LogFormat::Json));
     }
 
@@ -204,6 +246,8 @@ mod tests {
         let message = |variables| applied(variables).unwrap_err().to_string();
         assert_eq!(message([("PORT", "70000")]), "PORT is not a port number from 0 to 65535");
         assert_eq!(message([("S3_PATH_STYLE", "yes")]), "S3_PATH_STYLE is not true or false");
+        let proxies = message([("TRUSTED_PROXIES", "proxy")]);
+        assert!(proxies.starts_with("TRUSTED_PROXIES has \"proxy\" is neither an address"), "{proxies}");
         assert_eq!(message([("LOG_FORMAT", "xml")]), "LOG_FORMAT is not one of auto, pretty, json");
     }
 

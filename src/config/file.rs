@@ -5,7 +5,8 @@ use std::path::Path;
 use serde::Deserialize;
 
 use super::{
-    ConfigError,
+    Auth, ConfigError, Limits,
+    access::TlsSection,
     sections::{Audio, Database, Journal, Log, Memory, S3Section, Server, Session, Storage},
 };
 
@@ -21,6 +22,9 @@ pub(super) struct Settings {
     pub(super) audio: Audio,
     pub(super) s3: S3Section,
     pub(super) session: Session,
+    pub(super) auth: Auth,
+    pub(super) limits: Limits,
+    pub(super) tls: TlsSection,
     pub(super) log: Log,
 }
 

@@ -4,9 +4,11 @@
 //! Promises: a [`Config`] that exists holds no contradiction; an error is a line naming the key and the reason.
 //! Refuses: unknown keys, and printing secrets.
 
+mod access;
 mod check;
 mod environment;
 mod file;
+mod networks;
 mod secret;
 mod sections;
 
@@ -15,7 +17,9 @@ use std::{
     time::Duration,
 };
 
+pub use access::{Auth, ForwardedHeader, Limits};
 pub use environment::Environment;
+pub use networks::Networks;
 pub use secret::Secret;
 pub use sections::{AckMode, Audio, Database, Journal, Log, LogFormat, Memory, Server, Session, Storage};
 
@@ -36,7 +40,15 @@ pub struct Config {
     pub journal: Journal,
     pub audio: Audio,
     pub audio_store: AudioStore,
+    /// How long a URL that is handed out for audio plays, wherever the audio is.
+    pub audio_link_lifetime: Duration,
     pub session: Session,
+    pub auth: Auth,
+    /// The file that keys are kept in, whether it is there or not.
+    pub keys_file: PathBuf,
+    pub limits: Limits,
+    /// `None`: plain HTTP.
+    pub tls: Option<Tls>,
     pub log: Log,
 }
 
@@ -61,6 +73,14 @@ pub struct S3 {
     pub path_style: bool,
     pub part_size_bytes: u64,
     pub presign_lifetime: Duration,
+}
+
+/// What HTTPS is served with: files in PEM, read again when they change.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Tls {
+    pub certificate: PathBuf,
+    pub key: PathBuf,
+    pub handshake_timeout: Duration,
 }
 
 /// Why there is no configuration to run with.

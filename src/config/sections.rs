@@ -8,13 +8,13 @@ use std::{path::PathBuf, time::Duration};
 
 use serde::{Deserialize, Deserializer};
 
-use super::Secret;
+use super::{ForwardedHeader, Networks, Secret};
 
-fn milliseconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+pub(super) fn milliseconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
     u64::deserialize(deserializer).map(Duration::from_millis)
 }
 
-fn seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+pub(super) fn seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
     u64::deserialize(deserializer).map(Duration::from_secs)
 }
 
@@ -31,6 +31,13 @@ pub struct Server {
     pub workers: usize,
     /// Web pages that may connect: `https://shop.example`, `https://*.shop.example`, or `*`. Empty: only those without an `Origin`.
     pub origins: Vec<String>,
+    /// Who may tell whom it speaks for.
+    pub trusted_proxies: Networks,
+    pub forwarded_header: ForwardedHeader,
+    /// From the first byte of a request, or of the connection, to the end of its headers.
+    #[serde(rename = "request_timeout_ms", deserialize_with = "milliseconds")]
+    pub request_timeout: Duration,
+    pub max_header_bytes: usize,
     pub max_message_bytes: u32,
     #[serde(rename = "handshake_timeout_ms", deserialize_with = "milliseconds")]
     pub handshake_timeout: Duration,
@@ -55,6 +62,10 @@ impl Default for Server {
             public_url: None,
             workers: 0,
             origins: Vec::new(),
+            trusted_proxies: Networks::default(),
+            forwarded_header: ForwardedHeader::XForwardedFor,
+            request_timeout: Duration::from_secs(5),
+            max_header_bytes: 16 * 1024,
             max_message_bytes: 16 * 1024 * 1024,
             handshake_timeout: Duration::from_secs(10),
             heartbeat_interval: Duration::from_secs(25),

@@ -17,32 +17,23 @@ use actix_web::{
 
 use super::{HttpState, problem::Problem};
 use crate::{
+    auth::Access,
     domain::{AudioFormat, AudioPart},
     objects::{Location, ObjectKey, Objects},
     session::AudioUrl,
 };
 
-/// Where the client reaches this server, without a slash at the end.
-pub(super) fn base_url(request: &HttpRequest, public_url: Option<&str>) -> String {
-    public_url.map_or_else(
-        || {
-            let connection = request.connection_info();
-            format!("{}://{}", connection.scheme(), connection.host())
-        },
-        str::to_owned,
-    )
-}
-
 /// Makes the URLs of one answer.
 pub(super) struct AudioLinks {
     objects: Objects,
+    access: Access,
     /// Where this server is reached, without a slash at the end.
     base: String,
 }
 
 impl AudioLinks {
     pub(super) fn for_request(request: &HttpRequest, state: &HttpState) -> Self {
-        Self { objects: state.objects.clone(), base: base_url(request, state.public_url.as_deref()) }
+        Self { objects: state.objects.clone(), access: state.access.clone(), base: state.access.base_url(request) }
     }
 
     /// `None` when there is no way to say where the part is; the rest of the answer is worth having.
@@ -51,7 +42,7 @@ impl AudioLinks {
             .inspect_err(|error| tracing::error!(%error, run = %part.run, "a stored part has a bad key"))
             .ok()?;
         match self.objects.locate(&key).await {
-            Ok(location) => Some(AudioUrl::of(location, &key).complete(&self.base)),
+            Ok(location) => Some(AudioUrl::of(location, &key, &self.access).complete(&self.base)),
             Err(error) => {
                 tracing::error!(%error, run = %part.run, "a stored part cannot be located");
                 None

@@ -2,21 +2,24 @@
 //!
 //! Promises: no new connection while the node drains or is full, said with a status and a reason.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use actix_web::{Error, HttpRequest, HttpResponse, web};
 
-use super::{Readiness, audio::base_url, problem::Problem};
+use super::{Readiness, problem::Problem};
 use crate::{
-    auth::{AllowedOrigins, ForeignOrigin, PageOrigin},
+    auth::{Access, ForeignOrigin, PageOrigin, Visit},
     protocol::{ErrorCode, plain::PlainCodec, socketio::SocketIoCodec},
     runtime::Budget,
     session::{
         ConnectionHandle, Pulse, SessionActor, SessionDeps, SessionHandle,
-        engine::Application,
+        engine::{Application, NotNow},
         websocket::{self, Heartbeat, WebsocketOptions},
     },
 };
+
+/// When one who found no place may try again: a restart takes about as long.
+const RETRY_AFTER: Duration = Duration::from_secs(5);
 
 /// What a door needs to let a client in.
 #[derive(Clone)]
@@ -24,18 +27,15 @@ pub struct DoorState {
     pub sessions: Arc<SessionDeps>,
     pub budget: Budget,
     pub readiness: Readiness,
-    /// Pages that may connect.
-    pub origins: AllowedOrigins,
+    pub access: Access,
     pub limits: DoorLimits,
-    /// Base of the URLs handed out, without a slash at the end; `None`: the request's own scheme and host.
-    pub public_url: Option<String>,
 }
 
 /// Limits of each connection, and of all together.
 #[derive(Clone, Copy, Debug)]
 pub struct DoorLimits {
     pub max_message_bytes: usize,
-    pub message_timeout: std::time::Duration,
+    pub message_timeout: Duration,
     pub heartbeat: Heartbeat,
     pub outbound_bytes: usize,
     pub max_connections: usize,
@@ -47,42 +47,44 @@ pub(super) async fn plain(
     payload: web::Payload,
     door: web::Data<DoorState>,
 ) -> Result<HttpResponse, Error> {
-    door.origin(&request).map_err(Problem::from)?;
-    door.admit().map_err(|reason| Problem::NotReady(vec![reason.as_str()]))?;
+    let origin = door.origin(&request).map_err(Problem::from)?;
+    let visit = door.admit(&request, &origin).map_err(Problem::from)?;
     let options = WebsocketOptions {
         max_message_bytes: door.limits.max_message_bytes,
         message_timeout: door.limits.message_timeout,
         heartbeat: Some(door.limits.heartbeat),
         outbound_bytes: door.limits.outbound_bytes,
         budget: door.budget.connection(),
+        throttle: visit.throttle().clone(),
         pulse: Pulse::new(),
     };
-    let base_url = base_url(&request, door.public_url.as_deref());
+    let base_url = door.access.base_url(&request);
     let deps = Arc::clone(&door.sessions);
     websocket::upgrade(&request, payload, options, move |connection| {
-        SessionActor::start_for(connection, Box::new(PlainCodec), base_url, deps)
+        SessionActor::start_for(connection, Box::new(PlainCodec), visit, base_url, deps)
     })
     .map_err(|error| Problem::BadRequest(error.to_string()).into())
 }
 
 impl Application for DoorState {
     fn origin(&self, request: &HttpRequest) -> Result<PageOrigin, ForeignOrigin> {
-        self.origins.check(request)
+        self.access.page(request)
     }
 
-    fn admit(&self) -> Result<(), ErrorCode> {
+    fn admit(&self, request: &HttpRequest, origin: &PageOrigin) -> Result<Visit, NotNow> {
+        let not_now = |code| Err(NotNow { code, retry_after: RETRY_AFTER });
         if self.readiness.is_draining() {
-            Err(ErrorCode::Draining)
+            not_now(ErrorCode::Draining)
         } else if self.sessions.registry.connections() >= self.limits.max_connections {
-            Err(ErrorCode::Overloaded)
+            not_now(ErrorCode::Overloaded)
         } else {
-            Ok(())
+            Ok(self.access.visit(request, origin)?)
         }
     }
 
-    fn open(&self, request: &HttpRequest, connection: ConnectionHandle) -> SessionHandle {
+    fn open(&self, request: &HttpRequest, visit: Visit, connection: ConnectionHandle) -> SessionHandle {
         let codec = SocketIoCodec::new(self.limits.max_message_bytes);
-        let base_url = base_url(request, self.public_url.as_deref());
-        SessionActor::start_for(connection, Box::new(codec), base_url, Arc::clone(&self.sessions))
+        let base_url = self.access.base_url(request);
+        SessionActor::start_for(connection, Box::new(codec), visit, base_url, Arc::clone(&self.sessions))
     }
 }

@@ -7,6 +7,7 @@
 mod audio;
 mod connect;
 mod events;
+mod gate;
 mod json;
 mod ops;
 mod problem;
@@ -18,10 +19,11 @@ use std::sync::Arc;
 use actix_web::{FromRequest, Handler, Resource, Responder, guard, web};
 
 pub use connect::{DoorLimits, DoorState};
+pub use gate::{harden, let_in};
 pub use ops::Readiness;
 pub use problem::Problem;
 
-use crate::{objects::Objects, session::engine::EngineDoor, store::Store};
+use crate::{auth::Access, objects::Objects, session::engine::EngineDoor, store::Store};
 
 /// What the handlers need.
 #[derive(Clone)]
@@ -29,8 +31,9 @@ pub struct HttpState {
     pub store: Arc<dyn Store>,
     pub objects: Objects,
     pub readiness: Readiness,
-    /// Base of the URLs handed out, without a slash at the end; `None`: the request's own scheme and host.
-    pub public_url: Option<String>,
+    pub access: Access,
+    /// Requests with more in their headers are refused.
+    pub max_header_bytes: usize,
 }
 
 /// Mounts the doors for those who record. Before [`configure`], which answers for all other paths.

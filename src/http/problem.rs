@@ -3,20 +3,26 @@
 //! Owns: the one place that picks a status.
 //! Promises: a client learns what it can do differently; what broke inside stays in the log, told once, here.
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use actix_web::{
     HttpRequest, HttpResponse, ResponseError,
     error::{InternalError, PathError, QueryPayloadError},
     http::{
         StatusCode,
-        header::{ALLOW, HeaderMap, RETRY_AFTER},
+        header::{ALLOW, HeaderMap, RETRY_AFTER, WWW_AUTHENTICATE},
     },
     web,
 };
 use serde::Serialize;
 
-use crate::{auth::ForeignOrigin, objects::ObjectError, store::StoreError};
+use crate::{
+    auth::{ForeignOrigin, Limited, ReadRefusal},
+    objects::ObjectError,
+    protocol::ErrorCode,
+    session::engine::NotNow,
+    store::StoreError,
+};
 
 /// When to try again after a 503, in seconds: about what a database needs to restart.
 const RETRY_AFTER_SECS: &str = "5";
@@ -30,6 +36,16 @@ pub enum Problem {
     MethodNotAllowed(&'static str),
     /// The request makes no sense.
     BadRequest(String),
+    /// Too many of these; ask again after that time.
+    RateLimited(Duration),
+    /// No key, or one that is not valid.
+    Unauthorized(ReadRefusal),
+    /// A key that is valid and not for this.
+    Forbidden(ReadRefusal),
+    /// An open server is asked by a name that is not this machine's.
+    ForeignHost,
+    /// The headers are larger than this.
+    HeadersTooLarge(usize),
     /// The request comes from a web page that may not make it.
     ForeignOrigin(ForeignOrigin),
     /// The conditions that do not hold.
@@ -60,6 +76,12 @@ impl fmt::Display for Problem {
             Self::MethodNotAllowed(allowed) => write!(f, "this path takes {allowed}"),
             Self::BadRequest(reason) => f.write_str(reason),
             Self::ForeignOrigin(error) => error.fmt(f),
+            Self::RateLimited(_) => f.write_str("too many of these: ask again later"),
+            Self::Unauthorized(refusal) | Self::Forbidden(refusal) => refusal.fmt(f),
+            Self::ForeignHost => f.write_str(
+                "without keys this server answers to the names of its own machine only (auth.allowed_hosts)",
+            ),
+            Self::HeadersTooLarge(limit_bytes) => write!(f, "the headers are larger than {limit_bytes} bytes"),
             Self::NotReady(reasons) => write!(f, "not ready: {}", reasons.join(", ")),
             Self::Store(_) => f.write_str("the database did not answer"),
             Self::Objects(_) => f.write_str("the audio store did not answer"),
@@ -75,7 +97,11 @@ impl ResponseError for Problem {
             Self::NotFound(_) => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed(_) => StatusCode::METHOD_NOT_ALLOWED,
             Self::BadRequest(_) => StatusCode::BAD_REQUEST,
-            Self::ForeignOrigin(_) => StatusCode::FORBIDDEN,
+            Self::ForeignOrigin(_) | Self::Forbidden(_) => StatusCode::FORBIDDEN,
+            Self::RateLimited(_) => StatusCode::TOO_MANY_REQUESTS,
+            Self::Unauthorized(_) => StatusCode::UNAUTHORIZED,
+            Self::ForeignHost => StatusCode::MISDIRECTED_REQUEST,
+            Self::HeadersTooLarge(_) => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::NotReady(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Store(error) if error.is_retryable() => StatusCode::SERVICE_UNAVAILABLE,
             Self::Objects(error) if error.kind() == crate::objects::ObjectErrorKind::Retryable => {
@@ -106,6 +132,17 @@ impl ResponseError for Problem {
         response.content_type("application/problem+json");
         match self {
             Self::MethodNotAllowed(allowed) => drop(response.insert_header((ALLOW, *allowed))),
+            Self::RateLimited(time) => {
+                response.insert_header((RETRY_AFTER, time.as_millis().div_ceil(1_000).to_string()));
+            }
+            Self::Unauthorized(refusal) => {
+                let error = if *refusal == ReadRefusal::KeyRequired { "" } else { ", error=\"invalid_token\"" };
+                response.insert_header((WWW_AUTHENTICATE, format!("Bearer realm=\"shopaloud\"{error}")));
+            }
+            Self::Forbidden(_) => {
+                let challenge = "Bearer realm=\"shopaloud\", error=\"insufficient_scope\"";
+                response.insert_header((WWW_AUTHENTICATE, challenge));
+            }
             Self::Status(_, headers) => {
                 for header in headers {
                     response.insert_header(header);
@@ -123,6 +160,30 @@ impl ResponseError for Problem {
 impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
         Self::Store(error)
+    }
+}
+
+impl From<Limited> for Problem {
+    fn from(limited: Limited) -> Self {
+        Self::RateLimited(limited.retry_after)
+    }
+}
+
+impl From<NotNow> for Problem {
+    fn from(not_now: NotNow) -> Self {
+        match not_now.code {
+            ErrorCode::RateLimited => Self::RateLimited(not_now.retry_after),
+            code => Self::NotReady(vec![code.as_str()]),
+        }
+    }
+}
+
+impl From<ReadRefusal> for Problem {
+    fn from(refusal: ReadRefusal) -> Self {
+        match refusal {
+            ReadRefusal::KeyRequired | ReadRefusal::UnknownKey => Self::Unauthorized(refusal),
+            ReadRefusal::NotEnough | ReadRefusal::LinkExpired | ReadRefusal::LinkForged => Self::Forbidden(refusal),
+        }
     }
 }
 

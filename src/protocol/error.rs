@@ -37,6 +37,16 @@ pub enum ErrorCode {
     SlowReader,
     /// The client did not answer the heartbeat.
     HeartbeatLost,
+    /// No key or token, or one that is not valid.
+    Unauthorized,
+    /// The token's time is over: reconnect with a new one.
+    TokenExpired,
+    /// A message names another user than the token does.
+    WrongUser,
+    /// The key is not for pages of this origin.
+    ForeignOrigin,
+    /// As many connections as this address or key may have.
+    RateLimited,
     /// The server stops or restarts: reconnect.
     Draining,
     /// The server carries as many connections as it is set to.
@@ -62,6 +72,11 @@ impl ErrorCode {
             Self::Rejected => "rejected",
             Self::SlowReader => "slow_reader",
             Self::HeartbeatLost => "heartbeat_lost",
+            Self::Unauthorized => "unauthorized",
+            Self::TokenExpired => "token_expired",
+            Self::WrongUser => "wrong_user",
+            Self::ForeignOrigin => "foreign_origin",
+            Self::RateLimited => "rate_limited",
             Self::Draining => "draining",
             Self::Overloaded => "overloaded",
         }
@@ -73,11 +88,12 @@ impl ErrorCode {
         CloseCode(match self {
             Self::BadJson | Self::BadMessage | Self::NotRecording | Self::HelloRequired => 4400,
             Self::BadFrame => 1002,
+            Self::Unauthorized | Self::TokenExpired | Self::WrongUser | Self::ForeignOrigin => 4401,
             Self::UnknownSession | Self::UnknownStream => 4404,
             Self::HelloTimeout | Self::TooSlow | Self::HeartbeatLost => 4408,
             Self::Replaced => 4409,
             Self::TooLarge => 1009,
-            Self::SlowReader => 4429,
+            Self::SlowReader | Self::RateLimited => 4429,
             Self::Rejected => 4422,
             Self::Aborted | Self::Draining => 1012,
             Self::Overloaded => 1013,

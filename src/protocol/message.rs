@@ -48,7 +48,7 @@ pub enum ClientMessage {
 }
 
 /// The first message of a connection.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Default)]
 pub struct Hello {
     pub user: Option<UserId>,
     pub profile: Profile,
@@ -56,8 +56,23 @@ pub struct Hello {
     pub stream: Option<StreamId>,
     /// A session that must still be open.
     pub session: Option<SessionId>,
+    /// A public write key.
+    pub key: Option<String>,
+    /// A JWT of the shop: says who the user is.
+    pub token: Option<String>,
     /// Whether a user may still be named by a later message; if not, one without a name is anonymous at once.
     pub names_user_later: bool,
+}
+
+impl std::fmt::Debug for Hello {
+    /// Keys and tokens stay out of logs.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Hello")
+            .field("user", &self.user)
+            .field("stream", &self.stream)
+            .field("session", &self.session)
+            .finish_non_exhaustive()
+    }
 }
 
 /// `recording:start`.
@@ -85,6 +100,8 @@ pub struct ClientEvent {
 /// What the server can say.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum ServerMessage {
+    /// The hello is accepted; the user behind it is not known yet.
+    Admitted,
     Welcome {
         user: UserId,
         stream: StreamId,

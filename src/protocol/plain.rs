@@ -41,6 +41,8 @@ struct HelloData<'a> {
     email: Option<std::borrow::Cow<'a, str>>,
     stream: Option<StreamId>,
     session_id: Option<SessionId>,
+    key: Option<String>,
+    token: Option<String>,
 }
 
 #[derive(Deserialize, Default)]
@@ -115,6 +117,8 @@ pub(super) fn decode_hello(data: Option<&RawValue>) -> Result<Hello, ProtocolErr
         profile: Profile::parse(data.name.as_deref(), data.email.as_deref()).map_err(ProtocolError::bad_message)?,
         stream: data.stream,
         session: data.session_id,
+        key: data.key,
+        token: data.token,
         names_user_later: false,
     })
 }
@@ -213,8 +217,8 @@ fn encode(message: &ServerMessage) -> Vec<ByteString> {
             }]
         }
         ServerMessage::Acked(tag) => ack(*tag).into_iter().collect(),
-        // Its numbers are acknowledged together, and the error named this one.
-        ServerMessage::Refused { .. } => Vec::new(),
+        // A plain hello is answered by its welcome; numbers are acknowledged together, and the error named this one.
+        ServerMessage::Admitted | ServerMessage::Refused { .. } => Vec::new(),
         ServerMessage::AudioAcked { stream_end, .. } => vec![Answer::AudioAck { audio_ack: *stream_end }],
         ServerMessage::RecordingStarted { tag, session, resumed } => {
             let data = EventData::Started { session_id: *session, resumed: *resumed };

@@ -18,6 +18,7 @@ use super::{
     state::{SessionSettings, SessionState, Surroundings, aborted},
 };
 use crate::{
+    auth::Visit,
     domain::{Presence, Record, StreamId, UserId},
     persist::{
         AppendRecords, CloseStream, OpenStream, PersistActor, RecordsStored, StoreRecord, StreamFenced, StreamReady,
@@ -31,6 +32,10 @@ use crate::{
 /// Longest wait for what an earlier process left of a stream. Recovery takes far less; a disk that cannot be read takes
 /// for ever.
 const RECALL_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How often it is looked whether the time of a token or key is over: not later than this, not sooner.
+const MAX_IDENTITY_STEP: Duration = Duration::from_hours(1);
+const MIN_IDENTITY_STEP: Duration = Duration::from_millis(10);
 
 /// What every session of a node is made with.
 pub struct SessionDeps {
@@ -49,6 +54,7 @@ pub struct SessionActor {
     state: SessionState,
     codec: Box<dyn Codec>,
     connection: ConnectionHandle,
+    visit: Visit,
     /// Base of the URLs that this client is told, without a slash at its end.
     base_url: String,
     deps: Arc<SessionDeps>,
@@ -61,12 +67,13 @@ impl SessionActor {
     pub fn start_for(
         connection: ConnectionHandle,
         codec: Box<dyn Codec>,
+        visit: Visit,
         base_url: String,
         deps: Arc<SessionDeps>,
     ) -> SessionHandle {
         let id = deps.registry.next_connection_id();
         let span = info_span!("connection", id = id.0);
-        let actor = Self { id, state: SessionState::default(), codec, connection, base_url, deps, span };
+        let actor = Self { id, state: SessionState::default(), codec, connection, visit, base_url, deps, span };
         let address = actor.start();
         SessionHandle { frames: address.clone().recipient(), lost: address.recipient() }
     }
@@ -76,6 +83,7 @@ impl SessionActor {
             connection: self.id,
             registry: &self.deps.registry,
             settings: &self.deps.settings,
+            visit: &self.visit,
             now: Now::read(),
         };
         decision(&mut self.state, around)
@@ -145,7 +153,23 @@ impl SessionActor {
                 self.close(code, ctx);
                 Ok(())
             }
+            Effect::EndAfter(time) => {
+                Self::question_identity_after(time, ctx);
+                Ok(())
+            }
         }
+    }
+
+    /// In steps: the wall clock may be set, and timers take no years.
+    fn question_identity_after(time: Duration, ctx: &mut Context<Self>) {
+        ctx.run_later(time.min(MAX_IDENTITY_STEP), |actor, ctx| {
+            let effects = actor.decide(SessionState::on_identity_questioned);
+            let left = actor.decide(|state, around| state.time_left(around.now.wall));
+            actor.run(effects, ctx);
+            if let (false, Some(left)) = (actor.state.is_closed(), left) {
+                Self::question_identity_after(left.max(MIN_IDENTITY_STEP), ctx);
+            }
+        });
     }
 
     fn open_stream(

@@ -15,6 +15,7 @@ use super::{
     registry::{Now, Registry},
 };
 use crate::{
+    auth::Access,
     domain::{SessionId, SessionStatus, UserId},
     objects::{ObjectKey, Objects},
     runtime::Backoff,
@@ -38,6 +39,7 @@ pub struct DeliveryActor {
     pub store: Arc<dyn Store>,
     pub objects: Objects,
     pub registry: Arc<Registry>,
+    pub access: Access,
     /// How long late audio of an ended session may still begin a run.
     pub end_grace: Duration,
 }
@@ -73,12 +75,12 @@ impl Handler<AudioStored> for DeliveryActor {
 
 impl DeliveryActor {
     fn announce(&self, session: SessionId, user: UserId, only_if_over: bool, ctx: &mut Context<Self>) {
-        let (store, objects, registry) =
-            (Arc::clone(&self.store), Arc::clone(&self.objects), Arc::clone(&self.registry));
+        let (store, objects, registry, access) =
+            (Arc::clone(&self.store), Arc::clone(&self.objects), Arc::clone(&self.registry), self.access.clone());
         let announcing = async move {
             let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(15));
             loop {
-                match saved_audio(&*store, &objects, session, only_if_over).await {
+                match saved_audio(&*store, &objects, &access, session, only_if_over).await {
                     Ok(Some(audio_urls)) => {
                         let news = SessionNews::AudioSaved { session, audio_urls };
                         registry.deliver(&user, news, Now::read().steady);
@@ -104,6 +106,7 @@ impl DeliveryActor {
 async fn saved_audio(
     store: &dyn Store,
     objects: &Objects,
+    access: &Access,
     session: SessionId,
     only_if_over: bool,
 ) -> anyhow::Result<Option<Vec<AudioUrl>>> {
@@ -116,7 +119,7 @@ async fn saved_audio(
     let mut audio_urls = Vec::new();
     for part in store.audio_parts(&[session]).await? {
         let key = ObjectKey::parse(&part.object_key)?;
-        audio_urls.push(AudioUrl::of(objects.locate(&key).await?, &key));
+        audio_urls.push(AudioUrl::of(objects.locate(&key).await?, &key, access));
     }
     Ok(Some(audio_urls))
 }

@@ -1,5 +1,7 @@
 //! What a session wants done. The state decides, the actor does.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 
 use crate::{
@@ -46,6 +48,8 @@ pub(super) enum Effect {
         user: UserId,
     },
     Send(ServerMessage),
+    /// The client's token or key is valid for so long.
+    EndAfter(Duration),
     /// Close the transport after everything sent before.
     Close(ErrorCode),
 }

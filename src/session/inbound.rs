@@ -1,6 +1,7 @@
 //! A websocket's inbound side: payload bytes in, whole messages with their permits out.
 //!
-//! Promises: no payload byte is read without room for it, so that TCP slows the sender; a message that stays
+//! Promises: no payload byte is read without room for it, nor faster than its address and key may send, so that
+//! TCP slows the sender; a message that stays
 //! unfinished too long ends the connection; after a violation what still comes is read and thrown away, since closing
 //! over unread bytes would reset the connection and lose the error on its way to the client.
 
@@ -18,6 +19,7 @@ use futures_util::{Stream, StreamExt, stream};
 use tokio::time::timeout_at;
 
 use crate::{
+    auth::Throttle,
     protocol::{
         ErrorCode, ProtocolError,
         websocket::{FrameDecoder, Inbound, Step},
@@ -85,6 +87,7 @@ pub(super) struct InboundLimits {
     pub(super) max_message_bytes: usize,
     pub(super) message_timeout: Duration,
     pub(super) budget: ConnectionBudget,
+    pub(super) throttle: Throttle,
 }
 
 struct Reader<P> {
@@ -134,6 +137,9 @@ impl<P: Stream<Item = Result<Bytes, PayloadError>> + Unpin> Reader<P> {
                     if !self.decoder.is_inside_message() {
                         self.message_began = None;
                     }
+                    // Pings too: they are answered.
+                    let wait = self.limits.throttle.message();
+                    self.slow_down(wait).await;
                     // A control frame between fragments leaves the room to the message around it.
                     let permit = match inbound {
                         Inbound::Message(_) => std::mem::take(&mut self.permit),
@@ -185,8 +191,25 @@ impl<P: Stream<Item = Result<Bytes, PayloadError>> + Unpin> Reader<P> {
             self.payload.next().await
         };
         self.pulse.beat();
+        if let Some(Ok(chunk)) = &chunk {
+            let wait = self.limits.throttle.bytes(chunk.len());
+            self.slow_down(wait).await;
+        }
         // A payload error is a connection that broke: there is nobody left to tell.
         chunk?.ok().map(Ok)
+    }
+
+    /// Above its limits a client is not read for a while; TCP slows it.
+    async fn slow_down(&mut self, wait: Option<Duration>) {
+        let Some(wait) = wait else { return };
+        // The silence is this side's doing, and so is what it does to the message around it.
+        self.pulse.set_waiting_for_room(true);
+        if let Some(began) = &mut self.message_began {
+            *began += wait;
+        }
+        tokio::time::sleep(wait).await;
+        self.pulse.set_waiting_for_room(false);
+        self.pulse.beat();
     }
 
     fn deadline(&mut self) -> Instant {

@@ -8,6 +8,7 @@ use std::sync::{
 use actix::prelude::*;
 
 use crate::{
+    auth::Access,
     domain::SessionId,
     objects::{Location, ObjectKey},
     protocol::{CloseCode, Frame, ProtocolError},
@@ -121,6 +122,8 @@ pub enum SessionNews {
     Closed(SessionId),
     /// A session's audio is stored; the paths are completed with the connection's base URL.
     AudioSaved { session: SessionId, audio_urls: Vec<AudioUrl> },
+    /// Keys were made or revoked: whose key is gone, goes too.
+    KeysChanged,
     /// The node stops: say goodbye.
     Drain,
 }
@@ -130,17 +133,18 @@ pub enum SessionNews {
 pub enum AudioUrl {
     /// Complete as it is (presigned).
     Absolute(String),
-    /// A path on this server.
+    /// A path on this server, with the query that opens it.
     Path(String),
 }
 
 impl AudioUrl {
-    /// Where a client hears what an object store has at `location`: files are served by this server.
+    /// Where a client hears what an object store has at `location`: files are served by this server, to those whom
+    /// `access` gave the link.
     #[must_use]
-    pub fn of(location: Location, key: &ObjectKey) -> Self {
+    pub fn of(location: Location, key: &ObjectKey, access: &Access) -> Self {
         match location {
             Location::Url(url) => Self::Absolute(url),
-            Location::File(_) => Self::Path(format!("/audio/{}", key.as_str())),
+            Location::File(_) => Self::Path(access.link(&format!("/audio/{}", key.as_str()))),
         }
     }
 

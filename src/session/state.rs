@@ -13,7 +13,8 @@ use super::{
     registry::{ConnectionId, Now, Registry},
 };
 use crate::{
-    domain::{StreamId, UserId},
+    auth::{Identity, Visit},
+    domain::{StreamId, Timestamp, UserId},
     persist::{FenceReason, RecordsStored, StreamLookup, StreamReady},
     protocol::{ClientMessage, ErrorCode, Hello, ProtocolError, ServerMessage},
     runtime::Permit,
@@ -38,6 +39,8 @@ pub(super) struct Surroundings<'a> {
     pub(super) connection: ConnectionId,
     pub(super) registry: &'a Registry,
     pub(super) settings: &'a SessionSettings,
+    /// Who the client may be.
+    pub(super) visit: &'a Visit,
     pub(super) now: Now,
 }
 
@@ -45,6 +48,8 @@ pub(super) struct Surroundings<'a> {
 #[derive(Debug, Default)]
 pub(super) struct SessionState {
     phase: Phase,
+    /// Of whom the hello was accepted from.
+    identity: Identity,
 }
 
 #[derive(Debug, Default)]
@@ -102,11 +107,21 @@ impl SessionState {
         around: Surroundings<'_>,
         effects: &mut Vec<Effect>,
     ) -> Result<(), ProtocolError> {
+        if !matches!(self.phase, Phase::Closed) {
+            self.check_user(&message, around)?;
+        }
         match (&mut self.phase, message) {
             (Phase::Closed, _) => Ok(()),
             (Phase::AwaitingHello, ClientMessage::Hello(hello)) => {
-                match hello.user.clone() {
-                    None if hello.names_user_later => self.phase = Phase::AwaitingUser(hello),
+                self.identity = around.visit.admit(&hello, around.now.wall)?;
+                if let Some(valid_until) = self.identity.valid_until {
+                    effects.push(Effect::EndAfter(valid_until.since(around.now.wall)));
+                }
+                match self.identity.user.clone().or_else(|| hello.user.clone()) {
+                    None if hello.names_user_later => {
+                        self.phase = Phase::AwaitingUser(hello);
+                        effects.push(Effect::Send(ServerMessage::Admitted));
+                    }
                     user => effects.extend(self.open(user.unwrap_or_else(UserId::anonymous), hello, true, around)?),
                 }
                 Ok(())
@@ -137,6 +152,40 @@ impl SessionState {
                 live.on_message(message, permit, around, effects)
             }
         }
+    }
+
+    /// Nobody writes as somebody else: who came with a token is its user and no other.
+    fn check_user(&self, message: &ClientMessage, around: Surroundings<'_>) -> Result<(), ProtocolError> {
+        match (&self.identity.user, message.user()) {
+            (Some(user), Some(named)) if user != named => {
+                around.visit.count(ErrorCode::WrongUser);
+                Err(ProtocolError::new(ErrorCode::WrongUser, "this connection's token is another user's"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Until the token's or key's time is over.
+    pub(super) fn time_left(&self, now: Timestamp) -> Option<std::time::Duration> {
+        self.identity.valid_until.map(|valid_until| valid_until.since(now))
+    }
+
+    /// The time of the token or key is over, or the keys changed.
+    pub(super) fn on_identity_questioned(&mut self, around: Surroundings<'_>) -> Vec<Effect> {
+        if !self.is_introduced() || self.is_closed() {
+            return Vec::new();
+        }
+        let is_over = self.identity.valid_until.is_some_and(|valid_until| valid_until <= around.now.wall);
+        let violation = if is_over {
+            let message = "the time of this token or key is over: reconnect with a new one";
+            ProtocolError::new(ErrorCode::TokenExpired, message)
+        } else if !around.visit.is_still(&self.identity, around.now.wall) {
+            revoked()
+        } else {
+            return Vec::new();
+        };
+        around.visit.count(violation.code);
+        self.fail(&violation, around)
     }
 
     fn enqueue(&mut self, message: ClientMessage, permit: Permit) {
@@ -184,6 +233,10 @@ impl SessionState {
         };
         if ready.state == StreamLookup::Foreign || memo.as_ref().is_some_and(|memo| memo.user != user) {
             return refuse(&foreign_stream());
+        }
+        // From here on it is told of changes; before, it was not.
+        if !around.visit.is_still(&self.identity, around.now.wall) {
+            return refuse(&revoked());
         }
         if let Some(open) = &ready.open_session {
             around.registry.offer_session(&user, open, around.now);
@@ -250,6 +303,7 @@ impl SessionState {
     pub(super) fn on_news(&mut self, news: SessionNews, base_url: &str, around: Surroundings<'_>) -> Vec<Effect> {
         match (&mut self.phase, news) {
             (Phase::Closed, _) => Vec::new(),
+            (_, SessionNews::KeysChanged) => self.on_identity_questioned(around),
             (_, SessionNews::Drain) => {
                 self.fail(&ProtocolError::new(ErrorCode::Draining, "this server stops: reconnect"), around)
             }
@@ -297,6 +351,10 @@ pub(super) fn aborted() -> ProtocolError {
 fn farewell(violation: &ProtocolError) -> [Effect; 2] {
     let (code, message) = (violation.code, violation.message.to_string());
     [Effect::Send(ServerMessage::Error { code, message, seq: None }), Effect::Close(code)]
+}
+
+fn revoked() -> ProtocolError {
+    ProtocolError::new(ErrorCode::Unauthorized, "the key of this connection is not valid any more")
 }
 
 fn foreign_stream() -> ProtocolError {

@@ -25,6 +25,7 @@ use super::{
     inbound::{self, InboundLimits, Pulse},
 };
 use crate::{
+    auth::Throttle,
     protocol::{CloseCode, ErrorCode, Frame, ProtocolError, websocket::Inbound},
     runtime::{ConnectionBudget, Permit},
 };
@@ -42,6 +43,7 @@ pub struct WebsocketOptions {
     /// Bytes that may wait for a client that does not read.
     pub outbound_bytes: usize,
     pub budget: ConnectionBudget,
+    pub throttle: Throttle,
     /// Made for this websocket; whoever keeps a heartbeat above it may keep a clone.
     pub pulse: Pulse,
 }
@@ -121,6 +123,7 @@ impl Actor for ConnectionActor {
             max_message_bytes: self.options.max_message_bytes,
             message_timeout: self.options.message_timeout,
             budget: self.options.budget.clone(),
+            throttle: self.options.throttle.clone(),
         };
         ctx.add_stream(inbound::messages(payload, limits, self.options.pulse.clone()).boxed_local());
         if let Some(heartbeat) = self.options.heartbeat {

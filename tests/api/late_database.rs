@@ -78,6 +78,6 @@ async fn what_turns_out_to_be_wrong_later_ends_the_process_in_order() {
 
     postgres.start();
 
-    let status = tokio::task::spawn_blocking(move || server.wait()).await.unwrap();
+    let status = tokio::task::spawn_blocking(move || server.ended()).await.unwrap();
     assert_eq!(status.code(), Some(1));
 }

@@ -16,7 +16,8 @@ use actix_web::{App, HttpRequest, HttpServer, dev::ServerHandle};
 use engineioxide_core::Sid;
 use serde_json::{Value, value::RawValue};
 use shopaloud::{
-    auth::{AllowedOrigins, ForeignOrigin, PageOrigin},
+    auth::{Access, ForeignOrigin, PageOrigin, Visit},
+    config::{Config, Environment},
     protocol::{
         CloseCode, ErrorCode, Frame, ProtocolError,
         socketio::{
@@ -27,7 +28,7 @@ use shopaloud::{
     runtime::Budget,
     session::{
         ConnectionHandle, ConnectionLost, FrameIn, LostCause, SessionHandle,
-        engine::{Application, EngineDoor, EngineOptions},
+        engine::{Application, EngineDoor, EngineOptions, NotNow},
     },
 };
 
@@ -69,9 +70,10 @@ pub(crate) struct EchoServer {
 impl EchoServer {
     /// Starts on `address` with two workers: with one, no race between workers would ever show.
     pub(crate) fn start(address: &str, options: &EngineOptions) -> std::io::Result<Self> {
+        let access = access()?;
         let budget = Budget::new(64 * 1024 * 1024, 16 * 1024 * 1024);
-        let engine = EngineDoor::new(options.clone(), budget.clone(), RawEcho);
-        let socketio = EngineDoor::new(options.clone(), budget.clone(), SocketIoEcho);
+        let engine = EngineDoor::new(options.clone(), budget.clone(), RawEcho { access: access.clone() });
+        let socketio = EngineDoor::new(options.clone(), budget.clone(), SocketIoEcho { access });
         let doors = (Arc::clone(&engine), Arc::clone(&socketio));
         let listener = TcpListener::bind(address)?;
         let address = listener.local_addr()?;
@@ -95,23 +97,32 @@ impl EchoServer {
     }
 }
 
-/// The pages that may connect to both echoes.
-fn allowed_origins() -> AllowedOrigins {
-    AllowedOrigins::new(&["http://shop.example".to_owned()])
+/// An open server, that pages of the shop may use.
+fn access() -> std::io::Result<Access> {
+    // Of its folder nothing is needed once it was read.
+    let folder = tempfile::tempdir()?;
+    let settings = format!(
+        "[server]\norigins = [\"http://shop.example\"]\n[storage]\ndata_dir = \"{}\"\n",
+        folder.path().display()
+    );
+    let config = Config::from_toml(&settings, &Environment::default()).map_err(std::io::Error::other)?;
+    Access::open(&config).map_err(std::io::Error::other)
 }
 
-struct RawEcho;
+struct RawEcho {
+    access: Access,
+}
 
 impl Application for RawEcho {
     fn origin(&self, request: &HttpRequest) -> Result<PageOrigin, ForeignOrigin> {
-        allowed_origins().check(request)
+        self.access.page(request)
     }
 
-    fn admit(&self) -> Result<(), ErrorCode> {
-        Ok(())
+    fn admit(&self, request: &HttpRequest, origin: &PageOrigin) -> Result<Visit, NotNow> {
+        Ok(self.access.visit(request, origin)?)
     }
 
-    fn open(&self, _: &HttpRequest, connection: ConnectionHandle) -> SessionHandle {
+    fn open(&self, _: &HttpRequest, _: Visit, connection: ConnectionHandle) -> SessionHandle {
         let address = RawEchoActor { connection }.start();
         SessionHandle { frames: address.clone().recipient(), lost: address.recipient() }
     }
@@ -169,18 +180,20 @@ impl Handler<ConnectionLost> for RawEchoActor {
     }
 }
 
-struct SocketIoEcho;
+struct SocketIoEcho {
+    access: Access,
+}
 
 impl Application for SocketIoEcho {
     fn origin(&self, request: &HttpRequest) -> Result<PageOrigin, ForeignOrigin> {
-        allowed_origins().check(request)
+        self.access.page(request)
     }
 
-    fn admit(&self) -> Result<(), ErrorCode> {
-        Ok(())
+    fn admit(&self, request: &HttpRequest, origin: &PageOrigin) -> Result<Visit, NotNow> {
+        Ok(self.access.visit(request, origin)?)
     }
 
-    fn open(&self, _: &HttpRequest, connection: ConnectionHandle) -> SessionHandle {
+    fn open(&self, _: &HttpRequest, _: Visit, connection: ConnectionHandle) -> SessionHandle {
         let reader = PacketReader::new(MAX_MESSAGE_BYTES);
         let address = SocketIoEchoActor { connection, reader, namespaces: HashSet::new() }.start();
         SessionHandle { frames: address.clone().recipient(), lost: address.recipient() }

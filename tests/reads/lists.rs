@@ -215,16 +215,31 @@ async fn names_and_ids_are_escaped_and_found_again() {
     server.stop().await;
 }
 
-#[actix_web::test]
-async fn links_begin_with_the_public_url_or_with_what_the_proxy_says() {
-    let server = TestServer::with_public_url(Some("https://voice.example/v1".into())).await;
+/// What a request with a proxy's headers is told of one part, and the part's key.
+async fn link_told_to_a_proxy(settings: &str) -> (String, String) {
+    let server = TestServer::with_settings(settings).await;
     let (mut stream, opened) = Stream::open("anna", Profile::default(), 0);
     let (session, started) = stream.open_session(None, 1);
     server.write(&[opened, started]).await;
     let part = server.attach(&stream, session, b"audio").await;
-    let shown = server.json("/sessions").await;
-    assert_eq!(shown["sessions"][0]["audioUrl"], format!("https://voice.example/v1/audio/{}", part.object_key));
+    let request = server.client.get(format!("{}/sessions", server.base));
+    let request = request.header("x-forwarded-proto", "https").header("x-forwarded-host", "proxy.example");
+    let shown: Value = request.send().await.unwrap().json().await.unwrap();
+    let link = shown["sessions"][0]["audioUrl"].as_str().unwrap().replace(&server.base, "http://server");
     server.stop().await;
+    (link, part.object_key)
+}
+
+#[actix_web::test]
+async fn links_begin_with_the_public_url_or_with_what_a_trusted_proxy_says() {
+    for (settings, base) in [
+        ("", "http://server"),
+        ("public_url = \"https://voice.example/v1\"", "https://voice.example/v1"),
+        ("trusted_proxies = [\"loopback\"]", "https://proxy.example"),
+    ] {
+        let (link, key) = link_told_to_a_proxy(settings).await;
+        assert_eq!(link, format!("{base}/audio/{key}"), "{settings}");
+    }
 }
 
 /// The status line is gone when the database fails half-way: the client must notice all the same.

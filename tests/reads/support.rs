@@ -5,6 +5,8 @@ use std::{sync::Arc, time::Duration};
 use actix_web::{App, HttpServer, dev::ServerHandle};
 use serde_json::Value;
 use shopaloud::{
+    auth::Access,
+    config::{Config, Environment},
     domain::{
         AudioFormat, AudioPart, Event, EventName, JsonText, NodeId, Profile, Record, RunId, SessionClosed, SessionId,
         SessionOpened, SessionStatus, Sha256, StreamId, StreamOpened, Timestamp, UserId,
@@ -38,10 +40,11 @@ pub(crate) struct TestServer {
 
 impl TestServer {
     pub(crate) async fn start() -> Self {
-        Self::with_public_url(None).await
+        Self::with_settings("").await
     }
 
-    pub(crate) async fn with_public_url(public_url: Option<String>) -> Self {
+    /// `settings`: of `[server]`.
+    pub(crate) async fn with_settings(settings: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let store = store::open(&StoreOptions {
             url: format!("sqlite:{}", folder.path().join("test.sqlite").display()),
@@ -54,8 +57,15 @@ impl TestServer {
         store.migrate().await.unwrap();
         let objects = Arc::new(FolderStore::open(folder.path().join("audio")).unwrap());
         let readiness = Readiness::default();
-        let state =
-            HttpState { store: store.clone(), objects: objects.clone(), readiness: readiness.clone(), public_url };
+        let settings = format!("[storage]\ndata_dir = \"{}\"\n[server]\n{settings}", folder.path().display());
+        let config = Config::from_toml(&settings, &Environment::default()).unwrap();
+        let state = HttpState {
+            store: store.clone(),
+            objects: objects.clone(),
+            readiness: readiness.clone(),
+            access: Access::open(&config).unwrap(),
+            max_header_bytes: config.server.max_header_bytes,
+        };
         let server = HttpServer::new(move || App::new().configure(|cfg| http::configure(cfg, state.clone())))
             .workers(1)
             .disable_signals()

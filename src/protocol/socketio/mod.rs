@@ -5,8 +5,8 @@
 //! the acknowledgements it asked for. `welcome` is for clients whose handshake named a stream.
 //! Refuses: other namespaces, as the protocol says it; events before the handshake.
 //!
-//! A handshake that names its user is answered once the session has taken it, so that it can still be refused; one
-//! that does not is answered at once, since its user may be named much later.
+//! A handshake is answered once the session has taken it, so that it can still be refused. One that names no user is
+//! taken before there is one, since it may be named much later.
 
 pub mod event;
 pub mod packet;
@@ -63,8 +63,7 @@ impl SocketIoCodec {
         let mut hello = decode_hello(auth)?;
         hello.names_user_later = hello.user.is_none();
         self.wants_welcome = hello.stream.is_some();
-        let replies = if hello.names_user_later { self.accept() } else { Vec::new() };
-        Ok(Decoded { messages: vec![ClientMessage::Hello(hello)], replies })
+        Ok(ClientMessage::Hello(hello).into())
     }
 
     fn accept(&mut self) -> Vec<Frame> {
@@ -115,6 +114,7 @@ impl Codec for SocketIoCodec {
             return Vec::new();
         }
         match message {
+            ServerMessage::Admitted => self.accept(),
             ServerMessage::Welcome { user, stream, session, next_seq, audio_offset } => {
                 let mut frames = if self.phase == Phase::Connecting { self.accept() } else { Vec::new() };
                 if self.wants_welcome {
@@ -177,7 +177,11 @@ const fn is_final(code: ErrorCode) -> bool {
         | ErrorCode::HelloRequired
         | ErrorCode::UnknownSession
         | ErrorCode::UnknownStream
-        | ErrorCode::Rejected => true,
+        | ErrorCode::Rejected
+        | ErrorCode::Unauthorized
+        | ErrorCode::TokenExpired
+        | ErrorCode::WrongUser
+        | ErrorCode::ForeignOrigin => true,
         ErrorCode::BadFrame
         | ErrorCode::HelloTimeout
         | ErrorCode::TooLarge
@@ -186,6 +190,7 @@ const fn is_final(code: ErrorCode) -> bool {
         | ErrorCode::Replaced
         | ErrorCode::Aborted
         | ErrorCode::SlowReader
+        | ErrorCode::RateLimited
         | ErrorCode::HeartbeatLost
         | ErrorCode::Draining
         | ErrorCode::Overloaded => false,

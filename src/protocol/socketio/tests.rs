@@ -24,6 +24,7 @@ fn binary(bytes: &'static [u8]) -> Frame {
 fn connected() -> SocketIoCodec {
     let mut codec = codec();
     codec.decode(text("0")).unwrap();
+    codec.encode(&ServerMessage::Admitted);
     codec
 }
 
@@ -66,11 +67,15 @@ fn texts(frames: &[Frame]) -> Vec<String> {
 }
 
 #[test]
-fn a_handshake_without_a_user_is_answered_at_once() {
+fn a_handshake_without_a_user_is_answered_before_there_is_one() {
     for connect in ["0", "0/,", "0{}", r#"0{"name":"Anna"}"#] {
-        let decoded = codec().decode(text(connect)).unwrap();
-        let [reply] = &texts(&decoded.replies)[..] else { panic!("{decoded:?}") };
+        let mut codec = codec();
+        let decoded = codec.decode(text(connect)).unwrap();
+        assert!(decoded.replies.is_empty(), "it may still be refused");
+        let answer = texts(&codec.encode(&ServerMessage::Admitted));
+        let [reply] = &answer[..] else { panic!("{answer:?}") };
         assert!(reply.starts_with(r#"0{"sid":""#) && reply.ends_with(r#""}"#), "{reply}");
+        assert_eq!(codec.encode(&welcome()), [], "it was answered");
         let [ClientMessage::Hello(hello)] = &decoded.messages[..] else { panic!("{decoded:?}") };
         assert!(hello.names_user_later && hello.user.is_none());
     }

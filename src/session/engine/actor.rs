@@ -22,6 +22,7 @@ use super::{
     registry::{Entry, Registered},
 };
 use crate::{
+    auth::Throttle,
     protocol::{
         CloseCode, ErrorCode, ProtocolError,
         engine_session::{Effect, EndCause, EngineSession, PollId, Refusal},
@@ -67,6 +68,7 @@ pub(super) struct Beginning {
     pub(super) engine: EngineSession,
     pub(super) place: Registered,
     pub(super) budget: ConnectionBudget,
+    pub(super) throttle: Throttle,
     /// The websocket that the session began with.
     pub(super) websocket: Option<(ConnectionHandle, Pulse)>,
     pub(super) outbound_bytes: usize,
@@ -75,13 +77,13 @@ pub(super) struct Beginning {
 impl EngineActor {
     /// Starts the session on this thread; it can be found from now on.
     pub(super) fn begin(beginning: Beginning, open: impl FnOnce(ConnectionHandle) -> SessionHandle) -> Addr<Self> {
-        let Beginning { engine, place, budget, websocket, outbound_bytes } = beginning;
+        let Beginning { engine, place, budget, throttle, websocket, outbound_bytes } = beginning;
         Self::create(|ctx| {
             ctx.set_mailbox_capacity(MAILBOX_SLOTS);
             let queued_bytes = Arc::default();
             let to = ctx.address().recipient();
             let session = open(ConnectionHandle::new(to, Arc::clone(&queued_bytes), outbound_bytes));
-            place.announce(Entry { actor: ctx.address(), budget });
+            place.announce(Entry { actor: ctx.address(), budget, throttle });
             Self {
                 engine,
                 session,

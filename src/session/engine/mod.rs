@@ -28,7 +28,7 @@ use actix_web::{HttpRequest, Resource, web};
 use self::registry::EngineRegistry;
 use super::{ConnectionHandle, SessionHandle};
 use crate::{
-    auth::{ForeignOrigin, PageOrigin},
+    auth::{ForeignOrigin, Limited, PageOrigin, Visit},
     protocol::{
         ErrorCode,
         engine_session::{PollId, Timing},
@@ -73,6 +73,20 @@ impl EngineOptions {
     }
 }
 
+/// Why no session may begin now.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct NotNow {
+    /// [`ErrorCode::Draining`], [`ErrorCode::Overloaded`] or [`ErrorCode::RateLimited`].
+    pub code: ErrorCode,
+    pub retry_after: Duration,
+}
+
+impl From<Limited> for NotNow {
+    fn from(limited: Limited) -> Self {
+        Self { code: ErrorCode::RateLimited, retry_after: limited.retry_after }
+    }
+}
+
 /// What sessions are for.
 pub trait Application: Send + Sync + 'static {
     /// The page that a request comes from.
@@ -84,11 +98,11 @@ pub trait Application: Send + Sync + 'static {
     /// Whether a new session may begin now.
     ///
     /// # Errors
-    /// Why not, for the client to try again later: [`ErrorCode::Draining`] or [`ErrorCode::Overloaded`].
-    fn admit(&self) -> Result<(), ErrorCode>;
+    /// Why not, for the client to try again later.
+    fn admit(&self, request: &HttpRequest, origin: &PageOrigin) -> Result<Visit, NotNow>;
 
     /// Starts the session behind a connection, on the current thread. `request` is the handshake.
-    fn open(&self, request: &HttpRequest, connection: ConnectionHandle) -> SessionHandle;
+    fn open(&self, request: &HttpRequest, visit: Visit, connection: ConnectionHandle) -> SessionHandle;
 }
 
 /// A door: one for all workers.

@@ -17,6 +17,7 @@ use super::{
     routes::{Problem, Visit},
 };
 use crate::{
+    auth::{self, Throttle},
     protocol::{
         ErrorCode, ProtocolError,
         engine_session::{EngineSession, PollId},
@@ -32,17 +33,18 @@ const DISCARD_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(5);
 const PAYLOAD_TYPE: (header::HeaderName, &str) = (header::CONTENT_TYPE, "text/plain; charset=UTF-8");
 
 /// A handshake: a session begins, its first packet is the answer.
-pub(super) fn begin(visit: &Visit, place: Registered) -> HttpResponse {
+pub(super) fn begin(visit: &Visit, place: Registered, guest: auth::Visit) -> HttpResponse {
     let options = &visit.door.options;
     let open = engineio::open_packet(place.sid(), true, &options.open_fields());
     let beginning = Beginning {
         engine: EngineSession::polling(options.timing(), Instant::now()),
         place,
         budget: visit.door.budget.connection(),
+        throttle: guest.throttle().clone(),
         websocket: None,
         outbound_bytes: options.outbound_bytes,
     };
-    EngineActor::begin(beginning, |connection| visit.door.application.open(&visit.request, connection));
+    EngineActor::begin(beginning, |connection| visit.door.application.open(&visit.request, guest, connection));
     Visit::ok(&visit.origin).insert_header(PAYLOAD_TYPE).body(open.into_bytes())
 }
 
@@ -92,6 +94,7 @@ pub(super) async fn post(visit: Visit, entry: Entry) -> Result<HttpResponse, Pro
             limit_bytes: engineio::max_body_bytes(options.max_message_bytes, options.max_payload_bytes),
             max_message_bytes: options.max_message_bytes,
             timeout: options.message_timeout,
+            throttle: &entry.throttle,
         };
         // `None`: the client broke off, and the guard tells.
         let Some(body) = read_body(&mut payload, &limits, &entry.budget).await else { return Err(Problem::BadRequest) };
@@ -103,6 +106,9 @@ pub(super) async fn post(visit: Visit, entry: Entry) -> Result<HttpResponse, Pro
         Err(error) => (Payload { packets: Vec::new(), broken: Some(error) }, Permit::none()),
     };
     let Payload { packets, broken } = payload_read;
+    // The answer waits, and with it the client's next request.
+    let waits = packets.iter().filter_map(|_| entry.throttle.message());
+    let wait = waits.max();
     let code = broken.as_ref().map(|error| error.code);
     let (answer, answered) = oneshot::channel();
     guard.is_armed = false;
@@ -117,6 +123,9 @@ pub(super) async fn post(visit: Visit, entry: Entry) -> Result<HttpResponse, Pro
         });
     }
     answered.ok_or(Problem::UnknownSession)??;
+    if let Some(wait) = wait {
+        tokio::time::sleep(wait).await;
+    }
     // As the reference server says it, so that no browser offers it as a file.
     Ok(Visit::ok(&origin).insert_header((header::CONTENT_TYPE, "text/html")).body("ok"))
 }
@@ -135,18 +144,19 @@ impl Drop for PostGuard {
     }
 }
 
-struct BodyLimits {
+struct BodyLimits<'a> {
     announced_bytes: Option<usize>,
     limit_bytes: usize,
     max_message_bytes: usize,
     timeout: std::time::Duration,
+    throttle: &'a Throttle,
 }
 
 /// The whole body, with the room that it takes. Waits for room before it reads: that slows the client, and is not held
 /// against it. `None` when the client broke off.
 async fn read_body(
     payload: &mut web::Payload,
-    limits: &BodyLimits,
+    limits: &BodyLimits<'_>,
     budget: &ConnectionBudget,
 ) -> Option<Result<(Bytes, Permit), ProtocolError>> {
     let too_large = || Some(Err(engineio::too_large(limits.max_message_bytes)));
@@ -155,7 +165,7 @@ async fn read_body(
         return too_large();
     }
     let mut permit = budget.take(expected_bytes).await;
-    let deadline = Instant::now() + limits.timeout;
+    let mut deadline = Instant::now() + limits.timeout;
     let mut body = BytesMut::with_capacity(limits.announced_bytes.unwrap_or(0));
     loop {
         match timeout_at(deadline.into(), payload.next()).await {
@@ -165,7 +175,14 @@ async fn read_body(
             }
             Ok(Some(Err(_))) => return None,
             Ok(Some(Ok(chunk))) if body.len() + chunk.len() > limits.limit_bytes => return too_large(),
-            Ok(Some(Ok(chunk))) => body.extend_from_slice(&chunk),
+            Ok(Some(Ok(chunk))) => {
+                body.extend_from_slice(&chunk);
+                if let Some(wait) = limits.throttle.bytes(chunk.len()) {
+                    // Waiting is ours, not the client's.
+                    deadline += wait;
+                    tokio::time::sleep(wait).await;
+                }
+            }
             Ok(None) => break,
         }
     }

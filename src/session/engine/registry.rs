@@ -11,13 +11,14 @@ use actix::Addr;
 use engineioxide_core::Sid;
 
 use super::actor::EngineActor;
-use crate::runtime::ConnectionBudget;
+use crate::{auth::Throttle, runtime::ConnectionBudget};
 
 /// Where a session lives, and what its requests may hold.
 #[derive(Clone)]
 pub(super) struct Entry {
     pub(super) actor: Addr<EngineActor>,
     pub(super) budget: ConnectionBudget,
+    pub(super) throttle: Throttle,
 }
 
 /// The sessions of one door.

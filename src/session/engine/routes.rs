@@ -2,7 +2,7 @@
 //!
 //! Promises: whatever comes is answered; the standard errors have the standard bodies, `{"code":…,"message":…}`.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use actix_web::{
     HttpRequest, HttpResponse, HttpResponseBuilder,
@@ -12,17 +12,17 @@ use actix_web::{
 use serde::{Deserialize, Serialize};
 
 use super::{
-    EngineDoor, polling,
+    EngineDoor, NotNow, polling,
     registry::{Entry, Registered},
     upgrade,
 };
 use crate::{
-    auth::PageOrigin,
+    auth::{self, PageOrigin},
     protocol::{ErrorCode, engine_session::Refusal},
 };
 
-/// Seconds after which a client that found no place may try again. The stock client tries earlier all the same.
-const RETRY_AFTER_S: &str = "5";
+/// When a client that found no place may try again. The stock client tries earlier all the same.
+const RETRY_AFTER: Duration = Duration::from_secs(5);
 
 /// The query of every request; browsers add others against caches.
 #[derive(Deserialize)]
@@ -45,7 +45,7 @@ pub(super) enum Problem {
     BodyTooLarge,
     BodyTooSlow,
     /// No place for another session.
-    Busy(ErrorCode),
+    Busy(NotNow),
 }
 
 impl Problem {
@@ -59,6 +59,7 @@ impl Problem {
             Self::Forbidden => StatusCode::FORBIDDEN,
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::BodyTooSlow => StatusCode::REQUEST_TIMEOUT,
+            Self::Busy(NotNow { code: ErrorCode::RateLimited, .. }) => StatusCode::TOO_MANY_REQUESTS,
             Self::Busy(_) => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
@@ -85,7 +86,7 @@ impl Problem {
             Self::UnsupportedVersion => "Unsupported protocol version",
             Self::BodyTooLarge => "Payload too large",
             Self::BodyTooSlow => "Payload too slow",
-            Self::Busy(code) => code.as_str(),
+            Self::Busy(not_now) => not_now.code.as_str(),
         }
     }
 
@@ -99,8 +100,9 @@ impl Problem {
         if let Some(origin) = origin {
             origin.allow(&mut response);
         }
-        if let Self::Busy(_) = self {
-            response.insert_header((header::RETRY_AFTER, RETRY_AFTER_S));
+        if let Self::Busy(not_now) = self {
+            let seconds = not_now.retry_after.as_millis().div_ceil(1_000);
+            response.insert_header((header::RETRY_AFTER, seconds.to_string()));
         }
         response.json(Body { code: self.code(), message: self.message() })
     }
@@ -168,7 +170,10 @@ async fn route(visit: Visit) -> Result<HttpResponse, Problem> {
         }
         None if method != Method::GET => Err(Problem::BadHandshakeMethod),
         None if is_websocket => upgrade::begin(visit),
-        None => Ok(polling::begin(&visit, place(&visit.door)?)),
+        None => {
+            let (place, guest) = place(&visit)?;
+            Ok(polling::begin(&visit, place, guest))
+        }
     }
 }
 
@@ -177,8 +182,10 @@ fn find(door: &EngineDoor, sid: &str) -> Result<Entry, Problem> {
     door.registry.get(sid).ok_or(Problem::UnknownSession)
 }
 
-/// A place for a new session.
-pub(super) fn place(door: &EngineDoor) -> Result<Registered, Problem> {
-    door.application.admit().map_err(Problem::Busy)?;
-    door.registry.reserve().ok_or(Problem::Busy(ErrorCode::Overloaded))
+/// A place for a new session, and who takes it.
+pub(super) fn place(visit: &Visit) -> Result<(Registered, auth::Visit), Problem> {
+    let guest = visit.door.application.admit(&visit.request, &visit.origin).map_err(Problem::Busy)?;
+    let full = NotNow { code: ErrorCode::Overloaded, retry_after: RETRY_AFTER };
+    let place = visit.door.registry.reserve().ok_or(Problem::Busy(full))?;
+    Ok((place, guest))
 }

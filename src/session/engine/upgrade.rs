@@ -17,18 +17,20 @@ use super::{
     routes::{self, Problem, Visit},
 };
 use crate::{
+    auth::Throttle,
     protocol::{CloseCode, Frame, engine_session::EngineSession, engineio},
     runtime::ConnectionBudget,
 };
 
 /// A session that begins with a websocket.
 pub(super) fn begin(visit: Visit) -> Result<HttpResponse, Problem> {
-    let Visit { door, request, payload, .. } = visit;
-    if !is_upgrade(&request) {
+    if !is_upgrade(&visit.request) {
         return Err(Problem::BadRequest);
     }
-    let place = routes::place(&door)?;
-    let options = options(&door, door.budget.connection());
+    let (place, guest) = routes::place(&visit)?;
+    let Visit { door, request, payload, .. } = visit;
+    let throttle = guest.throttle().clone();
+    let options = options(&door, door.budget.connection(), throttle.clone());
     let (budget, pulse) = (options.budget.clone(), options.pulse.clone());
     let handshake = request.clone();
     let start = move |socket: ConnectionHandle| {
@@ -39,11 +41,12 @@ pub(super) fn begin(visit: Visit) -> Result<HttpResponse, Problem> {
             engine: EngineSession::websocket(door.options.timing(), Instant::now()),
             place,
             budget,
+            throttle,
             websocket: Some((socket, pulse)),
             outbound_bytes: door.options.outbound_bytes,
         };
         let application = &door.application;
-        handle(&EngineActor::begin(beginning, |connection| application.open(&handshake, connection)))
+        handle(&EngineActor::begin(beginning, |connection| application.open(&handshake, guest, connection)))
     };
     websocket::upgrade(&request, payload, options, start).map_err(|_| Problem::BadRequest)
 }
@@ -55,7 +58,7 @@ pub(super) async fn take_over(visit: Visit, entry: Entry) -> Result<HttpResponse
     if !is_upgrade(&request) {
         return Err(Problem::BadRequest);
     }
-    let options = options(&door, entry.budget);
+    let options = options(&door, entry.budget, entry.throttle);
     let (answer, answered) = tokio::sync::oneshot::channel();
     entry.actor.try_send(OpenWebSocket { answer }).map_err(|_| Problem::UnknownSession)?;
     if !answered.await.map_err(|_| Problem::UnknownSession)? {
@@ -75,7 +78,7 @@ pub(super) async fn take_over(visit: Visit, entry: Entry) -> Result<HttpResponse
     })
 }
 
-fn options(door: &Arc<EngineDoor>, budget: ConnectionBudget) -> WebsocketOptions {
+fn options(door: &Arc<EngineDoor>, budget: ConnectionBudget, throttle: Throttle) -> WebsocketOptions {
     WebsocketOptions {
         // The type before the text.
         max_message_bytes: door.options.max_message_bytes.saturating_add(1),
@@ -83,6 +86,7 @@ fn options(door: &Arc<EngineDoor>, budget: ConnectionBudget) -> WebsocketOptions
         heartbeat: None,
         outbound_bytes: door.options.outbound_bytes,
         budget,
+        throttle,
         pulse: Pulse::new(),
     }
 }

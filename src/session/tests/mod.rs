@@ -3,6 +3,7 @@
 
 mod audio;
 mod events;
+mod identity;
 mod opening;
 mod recordings;
 
@@ -16,6 +17,7 @@ use super::{
     state::{SessionSettings, SessionState, Surroundings},
 };
 use crate::{
+    auth::{self, Visit, keyring::Keyring},
     domain::{AudioFormat, EventName, JsonText, Record, RunId, SessionId, SessionStatus, StreamId, Timestamp, UserId},
     persist::{FenceReason, RecordsStored, RejectedRecord, StreamLookup, StreamReady},
     protocol::{AckTag, ClientEvent, ClientMessage, ErrorCode, Hello, ServerMessage, StartRecording},
@@ -35,6 +37,7 @@ const WEBM: &[u8] = &[0x1A, 0x45, 0xDF, 0xA3, 1, 2, 3, 4];
 /// A node with a steady clock that a test moves.
 struct Node {
     registry: Registry,
+    visit: Visit,
     now: Now,
     connections: u64,
 }
@@ -43,7 +46,8 @@ impl Node {
     fn new() -> Self {
         let limits = SessionLimits { idle_timeout: Duration::from_mins(30), max_duration: Duration::from_hours(4) };
         let now = Now { wall: Timestamp::from_unix_ms(1_700_000_000_000).unwrap(), steady: Instant::now() };
-        Self { registry: Registry::new(limits), now, connections: 0 }
+        let visit = auth::testing::visit(&auth::testing::access(Keyring::default(), ""));
+        Self { registry: Registry::new(limits), visit, now, connections: 0 }
     }
 
     fn pass(&mut self, duration: Duration) {
@@ -73,7 +77,8 @@ struct Client {
 
 impl Client {
     fn around<'a>(&self, node: &'a Node) -> Surroundings<'a> {
-        Surroundings { connection: self.id, registry: &node.registry, settings: &SETTINGS, now: node.now }
+        let visit = &node.visit;
+        Surroundings { connection: self.id, registry: &node.registry, settings: &SETTINGS, visit, now: node.now }
     }
 
     fn say(&mut self, node: &Node, message: ClientMessage) -> Vec<Effect> {

@@ -127,7 +127,8 @@ fn the_widget_starts_and_resumes_by_its_audio() {
     let mut node = Node::new();
     let mut page = node.connect();
     let hello = Hello { names_user_later: true, ..Hello::default() };
-    assert!(page.say(&node, ClientMessage::Hello(hello.clone())).is_empty());
+    let admitted = page.say(&node, ClientMessage::Hello(hello.clone()));
+    assert!(matches!(admitted[..], [Effect::Send(ServerMessage::Admitted)]), "{admitted:?}");
     let opening = page.say(&node, ClientMessage::Identify(user("anna")));
     page.ready(&node, &opening, StreamLookup::New, None);
     let first = page.widget_audio(&node, WEBM);

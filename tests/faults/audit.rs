@@ -4,11 +4,11 @@ use serde_json::json;
 
 use crate::support::shopper::{
     audit::{Audit, Findings, Part, Tally},
-    content::{Content, HEADER_BYTES, StreamName},
+    content::{Content, EventSizes, HEADER_BYTES, StreamName},
     ledger::{ShopperLedger, StreamLedger},
 };
 
-const CONTENT: Content = Content::new(7, 1_000);
+const CONTENT: Content = Content::new(7, EventSizes { large_every: 10, max_bytes: 1_000 });
 const NAME: StreamName = StreamName { shopper: 3, stream: 1 };
 const AUDIO_BYTES: u64 = HEADER_BYTES + 800;
 

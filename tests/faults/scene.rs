@@ -26,7 +26,7 @@ use crate::support::{
 };
 
 /// Longest wait for a state: never reached in a test that passes, also on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Shorter than what is for people: lost runs end soon, a database that is away is noticed soon.
 pub(crate) const HASTY: &str = "\

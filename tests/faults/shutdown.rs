@@ -53,8 +53,11 @@ spill_after_ms = 600000
     scene.until_sent(200).await;
     scene.announce([]);
     scene.nodes[0].ask_to_end();
-    while !scene.nodes[0].log().contains("shutting down") {
-        tokio::time::sleep(Duration::from_millis(10)).await;
+    // It says so, and soon says nothing any more.
+    while let Ok(answer) = reqwest::get(scene.nodes[0].url("/readyz")).await
+        && answer.status() != 503
+    {
+        tokio::time::sleep(Duration::from_millis(5)).await;
     }
     scene.nodes[0].ask_to_end();
     let status = scene.nodes[0].ended();

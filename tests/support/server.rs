@@ -9,7 +9,7 @@ use std::{
     path::PathBuf,
     process::{Child, Command, ExitStatus, Stdio},
     sync::{Arc, Mutex},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use serde_json::Value;
@@ -133,7 +133,18 @@ impl TestServer {
 
     /// Waits until it ended by itself.
     pub(crate) fn ended(&mut self) -> ExitStatus {
-        self.process.take().unwrap().wait().unwrap()
+        let mut process = self.process.take().unwrap();
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(status) = process.try_wait().unwrap() {
+                return status;
+            }
+            if Instant::now() >= deadline {
+                self.process = Some(process);
+                panic!("the server does not end");
+            }
+            std::thread::park_timeout(Duration::from_millis(5));
+        }
     }
 
     /// The most memory that it, or an earlier process in its place, has had.

@@ -47,14 +47,21 @@ struct Label {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Content {
     seed: u64,
-    max_event_bytes: u64,
+    sizes: EventSizes,
+}
+
+/// How large events are. Most have some hundred bytes, a few some thousand.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct EventSizes {
+    /// One in so many is larger.
+    pub(crate) large_every: u64,
+    /// Up to about this.
+    pub(crate) max_bytes: u64,
 }
 
 impl Content {
-    /// Nearly all events have some hundred bytes, a few some thousand; one in three hundred has up to
-    /// `max_event_bytes`.
-    pub(crate) const fn new(seed: u64, max_event_bytes: u64) -> Self {
-        Self { seed, max_event_bytes }
+    pub(crate) const fn new(seed: u64, sizes: EventSizes) -> Self {
+        Self { seed, sizes }
     }
 
     /// The shop's name for a shopper. Loads with different seeds are different people.
@@ -65,9 +72,10 @@ impl Content {
     /// The `n`th event of a stream.
     pub(crate) fn event(&self, of: StreamName, n: u64) -> EventContent {
         let roll = mix(self.seed ^ mix(pack(of, n)) ^ 0x5EED);
+        let EventSizes { large_every, max_bytes } = self.sizes;
         let pad_bytes = match roll % 300 {
-            0 => 600 + mix(roll) % self.max_event_bytes.max(1),
-            1..=8 => 2_000 + mix(roll) % 25_000,
+            _ if mix(roll ^ 1).is_multiple_of(large_every) => 600 + mix(roll) % max_bytes.max(1),
+            0..=8 => 2_000 + mix(roll) % 25_000,
             _ => 20 + mix(roll) % 500,
         };
         let name = NAMES[usize::try_from(roll >> 32).unwrap_or_default() % NAMES.len()];

@@ -5,7 +5,7 @@ use std::time::Duration;
 use fastrand::Rng;
 use tokio::time::Instant;
 
-use super::content::WORD_BYTES;
+use super::content::{EventSizes, WORD_BYTES};
 
 /// How a shopper's page speaks.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -36,7 +36,7 @@ pub(crate) struct Habits {
     pub(crate) recording: Duration,
     /// What may wait for its acknowledgement before a page says nothing new.
     pub(crate) max_unacknowledged: usize,
-    pub(crate) max_event_bytes: u64,
+    pub(crate) event_sizes: EventSizes,
 }
 
 impl Default for Habits {
@@ -50,7 +50,7 @@ impl Default for Habits {
             page: Duration::from_secs(3),
             recording: Duration::from_secs(2),
             max_unacknowledged: 20_000,
-            max_event_bytes: 200_000,
+            event_sizes: EventSizes { large_every: 300, max_bytes: 200_000 },
         }
     }
 }

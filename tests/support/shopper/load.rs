@@ -42,7 +42,7 @@ impl Load {
         threads: usize,
         nodes: &watch::Receiver<Vec<SocketAddr>>,
     ) -> std::io::Result<Self> {
-        let content = Content::new(seed, habits.max_event_bytes);
+        let content = Content::new(seed, habits.event_sizes);
         let (phase, phases) = watch::channel(Phase::Shop);
         let ledgers: Vec<SharedLedger> = (0..shoppers).map(|_| SharedLedger::default()).collect();
         let mut groups: Vec<Vec<(Kind, Shopper)>> = (0..threads.max(1)).map(|_| Vec::new()).collect();

@@ -23,7 +23,6 @@ use crate::{
     domain::NodeId,
     http::Readiness,
     journal::{Journal, JournalOptions},
-    objects::Objects,
     persist::{self, PersistActor, PersistDeps, PersistOptions, PersistStats},
     preparation,
     reload::{self, Watched},
@@ -32,7 +31,7 @@ use crate::{
     session::{DeliveryActor, HousekeeperActor, Registry, SessionDeps, SessionLimits, SessionNews, SessionSettings},
     store::Store,
     tls::Certificate,
-    upload::{self, UploadActor, UploadDeps, UploadOptions, UploadStats},
+    upload::{self, UploadActor, UploadDeps, UploadOptions},
 };
 
 /// How long sessions may take to say goodbye. A client that does not answer a close is cut after 3 s.
@@ -110,17 +109,7 @@ impl Node {
 
         let store = backends::open_store(config).await?;
         let objects = backends::open_objects(config)?;
-        let on_fatal = report_failure.clone();
-        let journal = Journal::open(
-            JournalOptions {
-                dir: data_dir.join("journal"),
-                segment_bytes: config.journal.segment_bytes,
-                limit_bytes: config.journal.limit_bytes,
-            },
-            move |error| {
-                let _ = on_fatal.send(format!("the journal cannot be written: {error}"));
-            },
-        )?;
+        let journal = open_journal(config, &report_failure)?;
         let on_refusal = report_failure.clone();
         let is_database_prepared =
             preparation::prepare(Arc::clone(&store), node_id, config.database.statement_timeout, move |error| {
@@ -149,9 +138,17 @@ impl Node {
             end_grace: config.audio.end_grace,
         }
         .start();
-        let upload_stats = Arc::new(UploadStats::default());
-        let upload =
-            start_upload(config, &objects, &journal, &persist, &delivery, &upload_stats, exhausted(&report_failure))?;
+        let upload_deps = UploadDeps {
+            options: upload_options(config),
+            journal: journal.clone(),
+            objects: Arc::clone(&objects),
+            store_record: store_record_of(&persist),
+            parts_of: parts_of(&store),
+            news: delivery.clone().recipient(),
+            stats: Arc::default(),
+        };
+        let upload = UploadActor::start_pool(config.audio.uploaders, upload_deps, exhausted(&report_failure))
+            .context("make the staging directory")?;
 
         // An idle session is told of often enough that nobody takes it for dead.
         let touch_interval = (config.session.idle_timeout / 4).min(Duration::from_secs(30));
@@ -290,31 +287,43 @@ fn persist_options(config: &Config) -> PersistOptions {
     }
 }
 
-fn start_upload(
-    config: &Config,
-    objects: &Objects,
-    journal: &Journal,
-    persist: &ActorPool<PersistActor>,
-    delivery: &Addr<DeliveryActor>,
-    stats: &Arc<UploadStats>,
-    exhausted: Exhausted,
-) -> anyhow::Result<ActorPool<UploadActor>> {
-    let persist = persist.clone();
-    let deps = UploadDeps {
-        objects: Arc::clone(objects),
-        journal: journal.clone(),
-        store_record: Arc::new(move |stream, record| persist.of(&stream).try_send(record).is_ok()),
-        news: delivery.clone().recipient(),
-        stats: Arc::clone(stats),
-        options: UploadOptions {
-            sync_interval: config.audio.staging_sync_interval,
-            idle_timeout: config.session.idle_timeout,
-            reconnect_grace: config.audio.reconnect_grace,
-            max_in_flight: config.audio.uploads_in_flight,
-            ..UploadOptions::new(config.storage.data_dir.join("staging"))
-        },
+fn open_journal(config: &Config, report: &mpsc::UnboundedSender<String>) -> anyhow::Result<Journal> {
+    let report = report.clone();
+    let options = JournalOptions {
+        dir: config.storage.data_dir.join("journal"),
+        segment_bytes: config.journal.segment_bytes,
+        limit_bytes: config.journal.limit_bytes,
     };
-    UploadActor::start_pool(config.audio.uploaders, deps, exhausted).context("make the staging directory")
+    let journal = Journal::open(options, move |error| {
+        let _ = report.send(format!("the journal cannot be written: {error}"));
+    })?;
+    Ok(journal)
+}
+
+fn upload_options(config: &Config) -> UploadOptions {
+    UploadOptions {
+        sync_interval: config.audio.staging_sync_interval,
+        idle_timeout: config.session.idle_timeout,
+        reconnect_grace: config.audio.reconnect_grace,
+        max_in_flight: config.audio.uploads_in_flight,
+        ..UploadOptions::new(config.storage.data_dir.join("staging"))
+    }
+}
+
+fn store_record_of(persist: &ActorPool<PersistActor>) -> upload::StoreRecordOf {
+    let persist = persist.clone();
+    Arc::new(move |stream, record| persist.of(&stream).try_send(record).is_ok())
+}
+
+fn parts_of(store: &Arc<dyn Store>) -> upload::PartsOf {
+    let store = Arc::clone(store);
+    Arc::new(move |stream| {
+        let store = Arc::clone(&store);
+        Box::pin(async move {
+            let parts = store.stream_parts(stream).await;
+            parts.inspect_err(|error| tracing::warn!(%error, "the parts of a stream cannot be read, trying again")).ok()
+        })
+    })
 }
 
 fn exhausted(report: &mpsc::UnboundedSender<String>) -> Exhausted {

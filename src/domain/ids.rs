@@ -89,6 +89,15 @@ uuid_id!(
     RunId
 );
 
+impl RunId {
+    /// The part that the bytes from `offset` of this run become when others have stored the rest of it. Every process that
+    /// cuts the run there makes the same part.
+    #[must_use]
+    pub fn piece_at(self, offset: u64) -> Self {
+        Self(Uuid::new_v5(&self.0, &offset.to_be_bytes()))
+    }
+}
+
 impl SessionId {
     /// The session that the message `seq` of a stream starts. Every process that is told this message, on whatever node,
     /// opens the same session.

@@ -54,6 +54,9 @@ pub struct Hello {
     pub profile: Profile,
     /// A stream to resume, or a fresh id that the client chose.
     pub stream: Option<StreamId>,
+    /// The first byte of the stream's audio that the client still has: what is before it was acknowledged, perhaps by
+    /// another node.
+    pub audio_offset: u64,
     /// A session that must still be open.
     pub session: Option<SessionId>,
     /// A public write key.

@@ -15,6 +15,9 @@ use crate::domain::{EventName, JsonText, Profile, SessionId, StreamId, Timestamp
 /// Longest address of a page in bytes; browsers cut theirs far below it.
 const MAX_PAGE_BYTES: usize = 8_192;
 
+/// A petabyte: far above any recording, and far below what a signed number of 64 bits holds.
+const MAX_AUDIO_OFFSET: u64 = 1 << 50;
+
 /// The codec; it keeps nothing between frames.
 #[derive(Debug, Default, Clone, Copy)]
 pub struct PlainCodec;
@@ -40,6 +43,8 @@ struct HelloData<'a> {
     #[serde(borrow)]
     email: Option<std::borrow::Cow<'a, str>>,
     stream: Option<StreamId>,
+    #[serde(default)]
+    audio_offset: Option<u64>,
     session_id: Option<SessionId>,
     key: Option<String>,
     token: Option<String>,
@@ -116,11 +121,23 @@ pub(super) fn decode_hello(data: Option<&RawValue>) -> Result<Hello, ProtocolErr
         user: data.user_id.map(|id| UserId::parse(&id)).transpose().map_err(ProtocolError::bad_message)?,
         profile: Profile::parse(data.name.as_deref(), data.email.as_deref()).map_err(ProtocolError::bad_message)?,
         stream: data.stream,
+        audio_offset: parse_audio_offset(data.audio_offset)?,
         session: data.session_id,
         key: data.key,
         token: data.token,
         names_user_later: false,
     })
+}
+
+/// # Errors
+/// [`ErrorCode::BadMessage`] beyond what a database can count.
+fn parse_audio_offset(offset: Option<u64>) -> Result<u64, ProtocolError> {
+    let offset = offset.unwrap_or(0);
+    // Bytes come behind it, and their end is counted too.
+    if offset > MAX_AUDIO_OFFSET {
+        return Err(ProtocolError::bad_message("audioOffset is larger than any recording"));
+    }
+    Ok(offset)
 }
 
 /// A page's address, short enough to keep.
@@ -278,6 +295,18 @@ mod tests {
         for text in [r#"{"event":"e"}"#, r#"{"event":"e","data":null}"#] {
             let Ok(ClientMessage::Event(event)) = decode(text) else { panic!("{text}") };
             assert_eq!((event.data.as_str(), event.ack), ("null", AckTag::None));
+        }
+    }
+
+    #[test]
+    fn hello_says_what_audio_the_client_still_has() {
+        let hello = |offset: &str| decode(&format!(r#"{{"event":"hello","data":{{"audioOffset":{offset}}}}}"#));
+        for (offset, expected) in [("123456", 123_456), ("null", 0), ("1125899906842624", MAX_AUDIO_OFFSET)] {
+            let Ok(ClientMessage::Hello(hello)) = hello(offset) else { panic!("{offset}") };
+            assert_eq!(hello.audio_offset, expected);
+        }
+        for offset in ["-1", "1125899906842625", "1.5", r#""1""#] {
+            assert_eq!(hello(offset).unwrap_err().code, ErrorCode::BadMessage, "{offset}");
         }
     }
 

@@ -49,8 +49,10 @@ struct ActiveRun {
 }
 
 impl AudioLane {
-    pub(super) fn new(memo: Option<&StreamMemo>, stored: u64) -> Self {
-        let durable = memo.map_or(0, |memo| memo.audio_durable).max(stored);
+    /// `stored` is what the database knows to be durable, `claimed` what the client was told to be: by another node, perhaps,
+    /// that has it in its journal still.
+    pub(super) fn new(memo: Option<&StreamMemo>, stored: u64, claimed: u64) -> Self {
+        let durable = memo.map_or(0, |memo| memo.audio_durable).max(stored).max(claimed);
         Self {
             run: None,
             position: durable,
@@ -101,6 +103,11 @@ impl AudioLane {
     pub(super) const fn on_refused(&mut self) {
         self.run = None;
         self.accepted = self.durable;
+    }
+
+    /// Where in the stream the bytes begin, or would, that [`Self::take_new`] just found new.
+    const fn offset_of(&self, new_bytes: &Bytes) -> u64 {
+        self.accepted - new_bytes.len() as u64
     }
 
     /// Drops what was taken before; the rest is new.
@@ -195,7 +202,7 @@ impl Live {
         }
         self.finish_run(Duration::ZERO, effects);
         if begins.is_none()
-            && let Some(lost) = around.registry.claim_run(self.user(), session, self.stream(), around.now.steady)
+            && let Some(lost) = self.claim_run(session, new_bytes, around)
         {
             // A run of an earlier process is not known here yet.
             around.registry.run_begun(session, lost.run, around.now.steady);
@@ -206,6 +213,11 @@ impl Live {
             return None;
         }
         Some(self.begin_run(session, begins, new_bytes, around, effects))
+    }
+
+    fn claim_run(&self, session: SessionId, new_bytes: &Bytes, around: Surroundings<'_>) -> Option<LostRun> {
+        let place = (self.stream(), self.audio.offset_of(new_bytes));
+        around.registry.claim_run(self.user(), session, place, around.now.steady)
     }
 
     /// The run that late bytes of an ended session belong to.
@@ -249,7 +261,7 @@ impl Live {
             session,
             user: self.user().clone(),
             stream: self.stream(),
-            stream_offset: self.audio.position - new_bytes.len() as u64,
+            stream_offset: self.audio.offset_of(new_bytes),
             format,
             at: self.received_at(around),
         }));
@@ -272,9 +284,14 @@ impl Live {
         let Some(active) = self.audio.run else { return };
         let grace = around.settings.reconnect_grace;
         let until = around.now.steady + grace;
-        around
-            .registry
-            .lose_run(self.user(), LostRun { run: active.run, session: active.session, stream: self.stream(), until });
+        let lost = LostRun {
+            run: active.run,
+            session: active.session,
+            stream: self.stream(),
+            stream_end: self.audio.accepted(),
+            until,
+        };
+        around.registry.lose_run(self.user(), lost);
         self.finish_run_because(FinishReason::ConnectionLost, grace, effects);
     }
 }

@@ -12,9 +12,9 @@ use super::{
     state::Surroundings,
 };
 use crate::{
-    domain::{Event, Profile, Record, RunId, SessionId, SessionTouched, StreamId, StreamOpened, Timestamp, UserId},
+    domain::{Event, Record, RunId, SessionId, SessionTouched, StreamId, StreamOpened, Timestamp, UserId},
     persist::{RecordsStored, StreamLookup},
-    protocol::{AckTag, ClientEvent, ClientMessage, ErrorCode, ProtocolError, ServerMessage},
+    protocol::{AckTag, ClientEvent, ClientMessage, ErrorCode, Hello, ProtocolError, ServerMessage},
     runtime::Permit,
     upload::AudioJournaled,
 };
@@ -64,7 +64,7 @@ impl Live {
     pub(super) fn new(
         stream: StreamId,
         user: UserId,
-        profile: &Profile,
+        hello: &Hello,
         memo: Option<&StreamMemo>,
         lookup: &StreamLookup,
         session: Option<LiveSession>,
@@ -89,11 +89,11 @@ impl Live {
             ended: None,
             told_node_alive: around.now.steady,
             told_database_alive: around.now.steady,
-            audio: AudioLane::new(memo, stored_audio),
+            audio: AudioLane::new(memo, stored_audio, hello.audio_offset),
             introduction: Some(StreamOpened {
                 stream,
                 user: user.clone(),
-                profile: profile.clone(),
+                profile: hello.profile.clone(),
                 at: around.now.wall,
             }),
             user,

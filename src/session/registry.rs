@@ -81,6 +81,8 @@ pub struct LostRun {
     pub run: RunId,
     pub session: SessionId,
     pub stream: StreamId,
+    /// Where in the stream its next byte belongs.
+    pub stream_end: u64,
     pub until: Instant,
 }
 
@@ -283,13 +285,21 @@ impl Registry {
         self.lock().users.entry(user.clone()).or_default().lost_runs.push(lost);
     }
 
-    /// A run of this session that lost its connection lately: that of the same stream rather than another.
+    /// A run of this session that lost its connection lately, for bytes at `offset` of `stream`: that of the same stream
+    /// rather than another. The stream's own may have gone on with another node meanwhile: then it has no place for them.
     #[must_use]
-    pub fn claim_run(&self, user: &UserId, session: SessionId, stream: StreamId, now: Instant) -> Option<LostRun> {
+    pub fn claim_run(
+        &self,
+        user: &UserId,
+        session: SessionId,
+        (stream, offset): (StreamId, u64),
+        now: Instant,
+    ) -> Option<LostRun> {
         let mut inner = self.lock();
         let lost_runs = &mut inner.users.get_mut(user)?.lost_runs;
         lost_runs.retain(|lost| lost.until > now);
-        let of_session = |lost: &&LostRun| lost.session == session;
+        let of_session =
+            |lost: &&LostRun| lost.session == session && (lost.stream != stream || lost.stream_end == offset);
         let best = lost_runs
             .iter()
             .filter(of_session)
@@ -312,8 +322,9 @@ impl Registry {
 
     /// A stream of an earlier process left audio behind: it goes on where that ends, and with the run that is open.
     pub fn recall_runs(&self, stream: StreamId, runs: &[UnstoredRun], now: Now, settings: &SessionSettings) {
-        let Some(last) = runs.iter().max_by_key(|run| run.stream_offset) else { return };
-        let end = last.stream_offset + last.len;
+        let end_of = |run: &UnstoredRun| run.stream_offset + run.len;
+        let Some(last) = runs.iter().max_by_key(|run| end_of(run)) else { return };
+        let end = end_of(last);
         let memo = StreamMemo {
             user: last.user.clone(),
             last_seq: 0,
@@ -325,7 +336,7 @@ impl Registry {
         self.remember_stream(stream, memo);
         if last.open {
             let until = now.steady + settings.reconnect_grace;
-            self.lose_run(&last.user, LostRun { run: last.run, session: last.session, stream, until });
+            self.lose_run(&last.user, LostRun { run: last.run, session: last.session, stream, stream_end: end, until });
         }
     }
 

@@ -249,7 +249,7 @@ impl SessionState {
             return refuse(&ProtocolError::new(ErrorCode::UnknownSession, message));
         }
         let mut effects = vec![Effect::Join { user: user.clone() }];
-        let mut live = Box::new(Live::new(stream, user, &hello.profile, memo.as_ref(), &ready.state, session, around));
+        let mut live = Box::new(Live::new(stream, user, &hello, memo.as_ref(), &ready.state, session, around));
         live.introduce(is_first, &mut effects);
         self.phase = Phase::Live(live);
         for (message, permit) in waiting {

@@ -85,6 +85,9 @@ pub trait Store: Send + Sync + 'static {
     /// The stored audio parts of the sessions given, by session, then by start.
     async fn audio_parts(&self, sessions: &[SessionId]) -> Result<Vec<AudioPart>, StoreError>;
 
+    /// The stored audio parts of a stream, in the order of its bytes.
+    async fn stream_parts(&self, stream: StreamId) -> Result<Vec<AudioPart>, StoreError>;
+
     /// One part, by its run.
     async fn audio_part(&self, run: RunId) -> Result<Option<AudioPart>, StoreError>;
 
@@ -127,7 +130,8 @@ pub trait StoreWriter: Send {
     ///
     /// Any record may come again, also after later ones, and those of one session in any order, also through different
     /// writers: news of a user never overwrite newer ones, a touch counts only when it is later than the last sign of
-    /// life, an expiry only when it is not earlier, and a session exists from the first record that names it.
+    /// life, an expiry only when it is not earlier, and a session exists from the first record that names it. No byte of a
+    /// stream's audio gets two parts: one that overlaps a part that is stored is left out, see [`Store::stream_parts`].
     async fn write(&mut self, node: NodeId, records: &[Record]) -> Result<WriteOutcome, StoreError>;
 }
 

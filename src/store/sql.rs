@@ -99,6 +99,23 @@ pub(super) use part_columns;
 /// `$1` run.
 pub(super) const AUDIO_PART: &str = concat!("SELECT ", part_columns!(), " FROM audio_parts WHERE run_id = $1");
 
+/// `$1` stream.
+pub(super) const STREAM_PARTS: &str =
+    concat!("SELECT ", part_columns!(), " FROM audio_parts WHERE stream_id = $1 ORDER BY stream_offset, run_id");
+
+/// Whether no stored part, `stored`, has bytes of the part `added` of the same stream.
+macro_rules! no_overlap {
+    () => {
+        "NOT EXISTS (
+             SELECT 1 FROM audio_parts stored
+             WHERE stored.stream_id = added.stream_id
+               AND stored.stream_offset < added.stream_offset + added.size_bytes
+               AND stored.stream_offset + stored.size_bytes > added.stream_offset
+         )"
+    };
+}
+pub(super) use no_overlap;
+
 /// The columns of an event in the order in which they are written.
 macro_rules! event_columns {
     () => {

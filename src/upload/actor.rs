@@ -12,6 +12,7 @@ use std::{
 };
 
 use actix::prelude::*;
+use futures_util::future::BoxFuture;
 use tokio::sync::oneshot;
 
 use super::{
@@ -24,7 +25,7 @@ use super::{
     stats::{Share, UploadStats, add, count},
 };
 use crate::{
-    domain::{RunId, StreamId},
+    domain::{AudioPart, RunId, StreamId},
     journal::{AppendError, AudioChunk, Consumer, Entry, Journal, Position},
     objects::Objects,
     persist::StoreRecord,
@@ -33,6 +34,9 @@ use crate::{
 
 /// Gives a record of a stream to the persistence actor that owns the stream now; `false` when it cannot take it.
 pub type StoreRecordOf = Arc<dyn Fn(StreamId, StoreRecord) -> bool + Send + Sync>;
+
+/// Asks for the stored parts of a stream; `None` when they cannot be read now.
+pub type PartsOf = Arc<dyn Fn(StreamId) -> BoxFuture<'static, Option<Vec<AudioPart>>> + Send + Sync>;
 
 /// A disk that refuses a write is asked again after this.
 const DISK_RETRY: Duration = Duration::from_secs(1);
@@ -46,6 +50,8 @@ pub struct UploadDeps {
     pub objects: Objects,
     /// Where the row of a stored run goes.
     pub store_record: StoreRecordOf,
+    /// What of a stream is stored, by any node.
+    pub parts_of: PartsOf,
     /// Who is told of stored runs.
     pub news: Recipient<AudioStored>,
     pub stats: Arc<UploadStats>,

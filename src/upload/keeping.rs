@@ -22,6 +22,7 @@ use super::{
 use crate::{
     domain::{RunId, Timestamp},
     journal::{Entry, Position},
+    objects::ObjectKey,
     runtime::ActorPool,
 };
 
@@ -41,6 +42,8 @@ pub(super) struct ActiveRun {
     /// The journal has its beginning.
     pub(super) journaled: bool,
     pub(super) wants_slot: bool,
+    /// An object of it that got no row.
+    pub(super) orphan: Option<ObjectKey>,
     /// Its news was told, although it could not be let go of yet.
     pub(super) told: bool,
     /// The journal is needed behind this place: the first change that is not synced elsewhere comes after it.
@@ -78,6 +81,7 @@ impl ActiveRun {
             stage: None,
             journaled: false,
             wants_slot: false,
+            orphan: None,
             told: false,
             hold: None,
             next_hold: None,

@@ -9,7 +9,8 @@
 //! `BeginRun`, then `AppendAudio` after `AppendAudio`: each chunk goes to the journal and to the run's staged file.
 //! Now and then staged files are synced, and the journal lets go of what they hold ([`keeping`]). What a run needs next is
 //! decided by [`run`], without I/O, and done by [`steps`]: parts are uploaded while the run grows, the rest when it
-//! is finished, by `FinishRun`, by silence, or after a restart by nobody coming back. [`recovery`] puts runs together
+//! is finished, by `FinishRun`, by silence, or after a restart by nobody coming back. Bytes that another node stored
+//! meanwhile are left out ([`piece`]). [`recovery`] puts runs together
 //! again from the staging directory and the journal.
 
 mod actor;
@@ -20,6 +21,7 @@ pub mod fuzzing;
 mod keeping;
 mod messages;
 mod options;
+mod piece;
 mod recovery;
 mod run;
 mod sidecar;
@@ -27,7 +29,7 @@ mod staging;
 mod stats;
 mod steps;
 
-pub use actor::{StoreRecordOf, UploadActor, UploadDeps};
+pub use actor::{PartsOf, StoreRecordOf, UploadActor, UploadDeps};
 pub use messages::{
     AppendAudio, AudioAck, AudioJournaled, AudioRefused, AudioStored, BeginRun, Drain, FinishReason, FinishRun,
     LookupStreamAudio, UnstoredRun,

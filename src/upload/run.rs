@@ -5,9 +5,12 @@
 //! fails is tried again, later each time.
 //! Refuses: to give a run up.
 
-use std::time::{Duration, Instant};
+use std::{
+    ops::Range,
+    time::{Duration, Instant},
+};
 
-use super::messages::FinishReason;
+use super::{messages::FinishReason, piece::Piece};
 use crate::{
     objects::{ObjectErrorKind, UploadedPart, Verdict},
     runtime::Backoff,
@@ -59,6 +62,12 @@ pub(super) enum Step {
     Verify,
     /// Have the row committed.
     Attach,
+    /// Remove an object that got no row, since others had stored bytes of it.
+    Discard,
+    /// Prepare to store these bytes of the run alone.
+    Cut {
+        range: Range<u64>,
+    },
     /// Nothing is left to do for it: tell, and let go of its bytes.
     Settle,
 }
@@ -72,7 +81,15 @@ pub(super) enum Done {
     Stored,
     Aborted,
     Verified(Verdict),
+    /// All bytes of the run have rows.
     Attached,
+    /// Others had stored bytes of the run: `rest` has no row yet, and the object as it is may have got none.
+    Overlapped {
+        rest: Option<Range<u64>>,
+        is_discarded: bool,
+    },
+    Discarded,
+    Cut(Piece),
 }
 
 /// What the owner should know about how a step ended.
@@ -86,7 +103,7 @@ pub(super) enum Ended {
     StartedOver { found: Verdict },
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 enum Progress {
     Uploading,
     /// All of it was sent. `in_doubt` when the store did not say that it took it.
@@ -94,6 +111,10 @@ enum Progress {
         in_doubt: Option<ObjectErrorKind>,
     },
     Verified,
+    /// Only these bytes are still to be stored.
+    Overlapped {
+        rest: Option<Range<u64>>,
+    },
     Attached,
 }
 
@@ -115,6 +136,10 @@ pub(super) struct Run {
     upload: Option<Multipart>,
     /// The id of an upload that is of no use any more.
     abandoned: Option<String>,
+    /// The part of it that is being stored; `None` for all of it.
+    piece: Option<Piece>,
+    /// Its object got no row.
+    has_orphan: bool,
     progress: Progress,
     current: Option<Step>,
     retries: Backoff,
@@ -133,6 +158,8 @@ impl Run {
             held_back: 0,
             upload: None,
             abandoned: None,
+            piece: None,
+            has_orphan: false,
             progress: Progress::Uploading,
             current: None,
             retries: Backoff::new(FIRST_RETRY, LONGEST_RETRY),
@@ -174,6 +201,11 @@ impl Run {
     /// It ends whatever arrives.
     pub(super) fn ends_for_sure(&self) -> bool {
         self.finished || self.finishing.is_some_and(|finishing| finishing.is_final)
+    }
+
+    /// What is being stored, when it is not the whole run.
+    pub(super) const fn piece(&self) -> Option<&Piece> {
+        self.piece.as_ref()
     }
 
     pub(super) const fn upload(&self) -> Option<&Multipart> {
@@ -232,11 +264,15 @@ impl Run {
         if let Some(upload_id) = &self.abandoned {
             return Step::Abort { upload_id: upload_id.clone() };
         }
-        match self.progress {
+        if self.has_orphan {
+            return Step::Discard;
+        }
+        match &self.progress {
             Progress::Uploading => self.next_upload(limits).unwrap_or(Step::Wait { until: finish_at }),
             Progress::Sent { .. } => Step::Verify,
             Progress::Verified => Step::Attach,
-            Progress::Attached => Step::Settle,
+            Progress::Overlapped { rest: Some(rest) } => Step::Cut { range: rest.clone() },
+            Progress::Attached | Progress::Overlapped { rest: None } => Step::Settle,
         }
     }
 
@@ -247,6 +283,7 @@ impl Run {
             return None;
         }
         Some(match &self.upload {
+            _ if self.piece.is_some() => Step::Put,
             _ if self.len == 0 => Step::Settle,
             None if self.finished && self.len < limits.part_size_bytes => Step::Put,
             None => Step::Begin,
@@ -292,6 +329,16 @@ impl Run {
             }
             Done::Verified(found) => return self.not_as_recorded(found, now),
             Done::Attached => self.progress = Progress::Attached,
+            Done::Overlapped { rest, is_discarded } => {
+                self.upload = None;
+                self.has_orphan = is_discarded;
+                self.progress = Progress::Overlapped { rest };
+            }
+            Done::Discarded => self.has_orphan = false,
+            Done::Cut(piece) => {
+                self.piece = Some(piece);
+                self.progress = Progress::Uploading;
+            }
         }
         Ended::Well
     }
@@ -310,8 +357,8 @@ impl Run {
     }
 
     fn not_as_recorded(&mut self, found: Verdict, now: Instant) -> Ended {
-        let in_doubt = match self.progress {
-            Progress::Sent { in_doubt } => in_doubt,
+        let in_doubt = match &self.progress {
+            Progress::Sent { in_doubt } => *in_doubt,
             _ => None,
         };
         self.progress = Progress::Uploading;

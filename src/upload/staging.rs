@@ -9,18 +9,24 @@ use std::{
     collections::BTreeMap,
     fs::{self, File, OpenOptions},
     io::{self, Read},
+    ops::Range,
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
-use super::sidecar::{Sidecar, SidecarError};
+use super::{
+    piece::Piece,
+    sidecar::{Sidecar, SidecarError},
+};
 use crate::{
-    domain::{RunId, Sha256},
+    domain::{AudioFormat, RunId, Sha256},
     objects::{FileSlice, Sha256Hasher},
 };
 
 const COPY_BYTES: usize = 128 * 1024;
+/// More than any container's first word takes.
+const SNIFFED_BYTES: usize = 64;
 
 /// The directory.
 #[derive(Clone, Debug)]
@@ -172,9 +178,13 @@ impl Stage {
         self.whole.so_far()
     }
 
-    /// All of it.
-    pub(super) fn whole(&self) -> FileSlice {
-        FileSlice { path: self.path.clone(), offset: 0, len: self.len, sha256: self.digest() }
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Bytes of it, whose digest is known.
+    pub(super) fn slice(&self, range: Range<u64>, sha256: Sha256) -> FileSlice {
+        FileSlice { path: self.path.clone(), offset: range.start, len: range.end - range.start, sha256 }
     }
 
     /// A part, numbered from 1: a full one, or the rest.
@@ -188,6 +198,43 @@ impl Stage {
     pub(super) fn file(&self) -> Option<Arc<File>> {
         self.file.clone()
     }
+}
+
+/// Reads back a staged run, of which a piece is to be stored. Blocks.
+///
+/// # Errors
+/// [`io::ErrorKind::InvalidData`] when the file is not what was received.
+pub(super) fn cut(stage: &Path, whole: &Piece, range: Range<u64>) -> io::Result<Piece> {
+    let mut file = File::open(stage)?;
+    let mut read = |range: Range<u64>, rest: &mut Sha256Hasher| {
+        let mut bytes = Sha256Hasher::default();
+        let mut first = Vec::new();
+        let mut reader = (&mut file).take(range.end - range.start);
+        let mut chunk = vec![0; COPY_BYTES];
+        loop {
+            match reader.read(&mut chunk)? {
+                0 => return Ok::<_, io::Error>((bytes.finish(), first)),
+                read => {
+                    if first.is_empty() {
+                        first.extend_from_slice(&chunk[..read.min(SNIFFED_BYTES)]);
+                    }
+                    bytes.update(&chunk[..read]);
+                    rest.update(&chunk[..read]);
+                }
+            }
+        }
+    };
+    let mut all = Sha256Hasher::default();
+    read(0..range.start, &mut all)?;
+    let (sha256, first) = read(range.clone(), &mut all)?;
+    read(range.end..whole.range.end, &mut all)?;
+    if all.finish() != whole.sha256 {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "a staged run is not what was received"));
+    }
+    // What begins in the middle of a container does not play by itself.
+    let begins = AudioFormat::sniff(&first).unwrap_or(AudioFormat::Unknown);
+    let format = if range.start == 0 { whole.format } else { begins };
+    Ok(Piece { range, sha256, format })
 }
 
 /// Work for a thread that may wait for the disk.

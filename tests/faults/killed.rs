@@ -73,3 +73,20 @@ async fn what_a_sync_covered_survives_although_nobody_asked() {
         shown["session"]["events"].as_array().unwrap().iter().filter_map(|event| event["data"].as_i64()).collect();
     assert_eq!(said, (1..=300).collect::<Vec<_>>());
 }
+
+/// Its shoppers go on with the other node, which does not know what the killed one has in its journal, and come back.
+#[tokio::test]
+async fn one_of_two_nodes_is_killed_in_turn() {
+    let mut scene =
+        Scene::begin_with("kill -9 of one of two nodes, four times", HASTY, 2, 12, &Habits::default()).await;
+    for node in [0, 1, 0, 1] {
+        scene.until_acknowledged(fastrand::u64(50..150)).await;
+        scene.nodes[node].kill();
+        let other = scene.nodes[1 - node].address();
+        scene.announce([other]);
+        scene.until_acknowledged(100).await;
+        scene.restart(node);
+    }
+    scene.until_acknowledged(50).await;
+    scene.end().await;
+}

@@ -69,3 +69,26 @@ spill_after_ms = 600000
     scene.until_acknowledged(50).await;
     scene.end().await;
 }
+
+#[tokio::test]
+async fn a_rolling_restart_of_two_nodes() {
+    let mut scene = Scene::begin_with(
+        "rolling restart of two nodes, twice",
+        HASTY,
+        2,
+        12,
+        &crate::support::shopper::habits::Habits::default(),
+    )
+    .await;
+    for node in [0, 1, 0, 1] {
+        scene.until_acknowledged(100).await;
+        let other = scene.nodes[1 - node].address();
+        scene.announce([other]);
+        let status = scene.nodes[node].terminate();
+        assert_eq!(status.code(), Some(0), "{}", scene.nodes[node].log());
+        // Everybody is with the other one for a while.
+        scene.until_acknowledged(100).await;
+        scene.restart(node);
+    }
+    scene.end().await;
+}

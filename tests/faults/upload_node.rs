@@ -51,9 +51,26 @@ impl Database {
             // Dropped unanswered, as by an actor that died.
             return true;
         }
-        self.parts.lock().unwrap().push(part);
+        if !self.overlaps(&part) {
+            self.parts.lock().unwrap().push(part);
+        }
         message.reply.unwrap().send(Ok(())).unwrap();
         true
+    }
+
+    /// As the stores have it: no byte of a stream gets two parts.
+    fn overlaps(&self, added: &AudioPart) -> bool {
+        let end = |part: &AudioPart| part.stream_offset + part.size_bytes;
+        self.parts_of(added.stream)
+            .iter()
+            .any(|part| part.stream_offset < end(added) && added.stream_offset < end(part))
+    }
+
+    pub(crate) fn parts_of(&self, stream: StreamId) -> Vec<AudioPart> {
+        let mut parts = self.parts.lock().unwrap().clone();
+        parts.retain(|part| part.stream == stream);
+        parts.sort_by_key(|part| part.stream_offset);
+        parts
     }
 
     pub(crate) fn only_part(&self) -> AudioPart {
@@ -107,7 +124,7 @@ impl Node {
         let journal = Journal::open(journal, |error| eprintln!("journal failed: {error}")).unwrap();
         let (news, told) = mpsc::unbounded_channel();
         let stats = Arc::<UploadStats>::default();
-        let store = Arc::clone(&database);
+        let (store, stored) = (Arc::clone(&database), Arc::clone(&database));
         let deps = UploadDeps {
             options: UploadOptions {
                 sync_interval: options.sync_interval,
@@ -118,6 +135,7 @@ impl Node {
             journal: journal.clone(),
             objects: Arc::clone(&objects),
             store_record: Arc::new(move |_, record| store.store(record)),
+            parts_of: Arc::new(move |stream| Box::pin(std::future::ready(Some(stored.parts_of(stream))))),
             news: Ear { heard: news }.start().recipient(),
             stats: Arc::clone(&stats),
         };

@@ -2,13 +2,14 @@
 
 use std::{
     fs,
+    ops::Range,
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
 use shopaloud::{
-    domain::Sha256,
-    objects::{FolderStore, Objects, S3Options, S3Store, S3Timeouts, Sha256Hasher},
+    domain::{AudioFormat, AudioPart, RunId, Sha256},
+    objects::{FolderStore, ObjectKey, Objects, S3Options, S3Store, S3Timeouts, Sha256Hasher},
     upload::FinishReason,
 };
 
@@ -418,4 +419,93 @@ async fn a_silent_run_is_stored_after_a_while() {
     client.begin(&node);
     client.send(&node, 1_000, 100);
     assert_stored(&mut node, &server, &client).await;
+}
+
+/// What another node stored of the client's stream: these bytes.
+fn stored_elsewhere(client: &Client, range: Range<usize>) -> AudioPart {
+    AudioPart {
+        run: RunId::new(),
+        session: client.begin.session,
+        user: client.begin.user.clone(),
+        stream: client.begin.stream,
+        stream_offset: range.start as u64,
+        started_at: client.begin.at,
+        ended_at: client.begin.at,
+        object_key: "another node's".into(),
+        format: AudioFormat::WebM,
+        size_bytes: range.len() as u64,
+        sha256: digest(&client.bytes[range]),
+    }
+}
+
+/// Every byte of the stream has one part, and the objects of this node's parts are what the client recorded.
+async fn assert_stored_once(node: &mut Node, server: &TestS3, client: &Client) {
+    node.told_of_stored().await;
+    until("an empty staging directory", || node.staged_files() == 0).await;
+    let mut end = 0;
+    for part in node.database.parts_of(client.begin.stream) {
+        assert_eq!(part.stream_offset, end);
+        end += part.size_bytes;
+        let bytes = &client.bytes[usize::try_from(part.stream_offset).unwrap()..usize::try_from(end).unwrap()];
+        assert_eq!(part.sha256, digest(bytes));
+        if let Ok(key) = ObjectKey::parse(&part.object_key) {
+            assert!(fs::read(server.file_of(&key)).unwrap() == bytes, "{key:?}");
+        }
+    }
+    assert_eq!(end, client.bytes.len() as u64);
+}
+
+#[actix::test]
+async fn what_another_node_stored_of_a_stream_is_not_stored_again() {
+    let stored: [&[Range<usize>]; 4] = [
+        &[0..7_000, 7_000..9_000],
+        &[90_000..95_000, 95_000..100_000],
+        &[40_000..50_000, 50_000..50_001],
+        &[10..20, 30..99_999],
+    ];
+    for ranges in stored {
+        let server = TestS3::start();
+        let mut node = Node::start(store_on(&server), &NodeOptions::default());
+        let mut client = Client::new(100_000);
+        for range in ranges {
+            let part = stored_elsewhere(&client, range.clone());
+            node.database.parts.lock().unwrap().push(part);
+        }
+        client.record(&node, 5 * KIB).await;
+        assert_stored_once(&mut node, &server, &client).await;
+        assert!(!server.file_of(&client.key()).exists(), "the object that was not taken is gone");
+    }
+}
+
+#[actix::test]
+async fn a_run_that_another_node_stored_entirely_leaves_nothing_behind() {
+    let server = TestS3::start();
+    let mut node = Node::start(store_on(&server), &NodeOptions::default());
+    let mut client = Client::new(11 * MIB);
+    let part = stored_elsewhere(&client, 0..11 * MIB);
+    node.database.parts.lock().unwrap().push(part);
+    client.record(&node, MIB).await;
+    assert_stored_once(&mut node, &server, &client).await;
+    assert_eq!(node.database.parts_of(client.begin.stream).len(), 1);
+    assert!(!server.file_of(&client.key()).exists());
+}
+
+#[actix::test]
+async fn a_run_in_pieces_survives_a_crash_between_them() {
+    let mut server = TestS3::start();
+    let options = NodeOptions::default();
+    let node = Node::start(store_on(&server), &options);
+    let mut client = Client::new(100_000);
+    let part = stored_elsewhere(&client, 40_000..50_000);
+    node.database.parts.lock().unwrap().push(part);
+    node.database.away.store(true, Ordering::SeqCst);
+    client.record(&node, 5 * KIB).await;
+    until("an object that waits for its row", || server.file_of(&client.key()).exists()).await;
+    node.database.away.store(false, Ordering::SeqCst);
+    until("the first piece's row", || node.database.parts_of(client.begin.stream).len() == 2).await;
+    server.stop();
+    let mut node = node.killed_and_started_again(&options);
+    server.restart();
+    assert_stored_once(&mut node, &server, &client).await;
+    assert!(!server.file_of(&client.key()).exists());
 }

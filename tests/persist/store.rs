@@ -254,6 +254,10 @@ impl Store for FakeStore {
         Ok(Vec::new())
     }
 
+    async fn stream_parts(&self, _: StreamId) -> Result<Vec<AudioPart>, StoreError> {
+        Ok(Vec::new())
+    }
+
     async fn audio_part(&self, _: RunId) -> Result<Option<AudioPart>, StoreError> {
         Ok(None)
     }

@@ -113,3 +113,33 @@ fn audio_sent_again_is_taken_once() {
     assert_eq!(audio(&again.audio(&node, b"1234")), Some((run, 0, 12)), "known, but its ack is owed");
     assert_eq!(audio(&again.audio(&node, b"5678new")), Some((run, 3, 19)));
 }
+
+#[test]
+fn audio_that_another_node_acknowledged_is_not_asked_for_again() {
+    let mut node = Node::new();
+    for (claimed, stored, goes_on_at) in [(100, 0, 100), (100, 300, 300), (0, 300, 300)] {
+        let mut client = node.connect();
+        let lookup = StreamLookup::Known { last_seq: 0, audio_end: stored };
+        let effects = client.resume_at(&node, "anna", Some(StreamId::new()), claimed, lookup);
+        let [ServerMessage::Welcome { audio_offset, .. }] = sent(&effects)[..] else { panic!("{effects:?}") };
+        assert_eq!(audio_offset, goes_on_at);
+    }
+}
+
+#[test]
+fn a_run_does_not_go_on_where_another_node_took_over_between() {
+    let mut node = Node::new();
+    let (mut client, _) = node.hello("anna");
+    client.start(&node, None);
+    let (run, ..) = begun(&client.audio(&node, WEBM)).unwrap();
+    client.state.on_audio_journaled(AudioJournaled { stream_end: 8, ticket: 1 });
+    client.lose(&node);
+    // Elsewhere it got to byte 20.
+    let mut again = node.connect();
+    let known = StreamLookup::Known { last_seq: 0, audio_end: 0 };
+    again.resume_at(&node, "anna", client.stream, 20, known);
+    let more = again.audio(&node, b"more");
+    let (next_run, _, offset) = begun(&more).unwrap();
+    assert_ne!(next_run, run, "its next byte is the ninth");
+    assert_eq!((offset, audio(&more)), (20, Some((next_run, 4, 24))));
+}

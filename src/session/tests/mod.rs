@@ -87,7 +87,19 @@ impl Client {
     }
 
     fn resume(&mut self, node: &Node, user: &str, stream: Option<StreamId>, lookup: StreamLookup) -> Vec<Effect> {
-        let hello = Hello { user: Some(self::user(user)), stream, ..Hello::default() };
+        self.resume_at(node, user, stream, 0, lookup)
+    }
+
+    /// As a client that has nothing of the stream's audio before `audio_offset` any more.
+    fn resume_at(
+        &mut self,
+        node: &Node,
+        user: &str,
+        stream: Option<StreamId>,
+        audio_offset: u64,
+        lookup: StreamLookup,
+    ) -> Vec<Effect> {
+        let hello = Hello { user: Some(self::user(user)), stream, audio_offset, ..Hello::default() };
         let effects = self.say(node, ClientMessage::Hello(hello));
         self.ready(node, &effects, lookup, None)
     }

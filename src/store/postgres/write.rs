@@ -3,20 +3,20 @@
 //! Promises: a batch of events alone is one statement, one round trip and one commit; any other batch is one
 //! transaction. Rows are locked in the same order by every writer (see [`Batch`]).
 
-use std::time::Duration;
+use std::{collections::HashSet, time::Duration};
 
 use async_trait::async_trait;
 use sqlx::{Connection, PgConnection, postgres::PgBindIterExt};
 
 use super::time::PgTime;
 use crate::{
-    domain::{Event, NodeId, Presence, Record, SessionId, StreamId},
+    domain::{AudioPart, Event, NodeId, Presence, Record, SessionId, StreamId},
     store::{
         StoreError, StoreErrorKind, StoreWriter, WriteOutcome,
         batch::{Batch, UserNews},
         error::within,
         session_news::SessionNews,
-        sql::{event_columns, merge_session, part_columns},
+        sql::{event_columns, merge_session, no_overlap, part_columns},
     },
 };
 
@@ -201,14 +201,51 @@ async fn insert_parts(connection: &mut PgConnection, batch: &Batch<'_>) -> Resul
     if batch.parts.is_empty() {
         return Ok(());
     }
-    let parts = || batch.parts.values();
+    lock_audio(connection, batch.parts.values().map(|part| part.stream)).await?;
+    // A statement does not see its own rows, so it has one part of each stream.
+    let mut waiting: Vec<&AudioPart> = batch.parts.values().copied().collect();
+    while !waiting.is_empty() {
+        let mut streams = HashSet::new();
+        let (now, later) = waiting.into_iter().partition(|part| streams.insert(part.stream));
+        insert_parts_of_different_streams(connection, now).await?;
+        waiting = later;
+    }
+    Ok(())
+}
+
+/// Until the end of the transaction no other node gives these streams parts: it could not see ours, nor we its.
+async fn lock_audio(connection: &mut PgConnection, streams: impl Iterator<Item = StreamId>) -> Result<(), sqlx::Error> {
+    // The random half of the id. Two streams with the same number wait for each other, and nothing else.
+    let mut numbers: Vec<i64> = streams.map(|stream| stream.as_uuid().as_u64_pair().1.cast_signed()).collect();
+    // Everybody locks in the same order.
+    numbers.sort_unstable();
+    numbers.dedup();
+    sqlx::query(
+        "SELECT pg_advisory_xact_lock(number) FROM unnest($1::bigint[]) WITH ORDINALITY AS locks (number, place)",
+    )
+    .bind(numbers)
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+async fn insert_parts_of_different_streams(
+    connection: &mut PgConnection,
+    parts: Vec<&AudioPart>,
+) -> Result<(), sqlx::Error> {
+    let parts = || parts.iter();
     sqlx::query(concat!(
         "INSERT INTO audio_parts (",
         part_columns!(),
         ")
          SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::uuid[], $5::bigint[], $6::timestamptz[],
                               $7::timestamptz[], $8::text[], $9::text[], $10::bigint[], $11::bytea[])
-         ON CONFLICT (run_id) DO NOTHING"
+             AS added (",
+        part_columns!(),
+        ")
+         WHERE ",
+        no_overlap!(),
+        " ON CONFLICT (run_id) DO NOTHING"
     ))
     .bind(parts().map(|part| part.run.as_uuid()).bind_iter())
     .bind(parts().map(|part| part.session.as_uuid()).bind_iter())

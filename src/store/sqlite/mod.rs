@@ -253,6 +253,10 @@ impl Store for SqliteStore {
         self.fetch("read audio parts", read::audio_parts(sessions)).await
     }
 
+    async fn stream_parts(&self, stream: StreamId) -> Result<Vec<AudioPart>, StoreError> {
+        self.fetch("read the parts of a stream", read::stream_parts(stream)).await
+    }
+
     async fn audio_part(&self, run: RunId) -> Result<Option<AudioPart>, StoreError> {
         Ok(self.fetch("read an audio part", read::audio_part(run)).await?.pop())
     }

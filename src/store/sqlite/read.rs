@@ -109,6 +109,10 @@ pub(super) fn audio_parts(sessions: &[SessionId]) -> Ask<'static, AudioPart> {
     .bind(sqlx::types::Json(wanted))
 }
 
+pub(super) fn stream_parts(stream: StreamId) -> Ask<'static, AudioPart> {
+    sqlx::query_as(sql::STREAM_PARTS).bind(stream.as_uuid())
+}
+
 pub(super) fn audio_part(run: RunId) -> Ask<'static, AudioPart> {
     sqlx::query_as(sql::AUDIO_PART).bind(run.as_uuid())
 }

@@ -14,7 +14,7 @@ use crate::{
         StoreError, StoreWriter, WriteOutcome,
         batch::Batch,
         error::within,
-        sql::{event_columns, merge_session, part_columns},
+        sql::{event_columns, merge_session, no_overlap, part_columns},
     },
 };
 
@@ -164,11 +164,18 @@ async fn insert_events(connection: &mut SqliteConnection, events: &[&Event]) -> 
 }
 
 async fn insert_parts(connection: &mut SqliteConnection, batch: &Batch<'_>) -> Result<(), sqlx::Error> {
+    // One after the other: each is compared with those before it.
     for part in batch.parts.values() {
         sqlx::query(concat!(
             "INSERT INTO audio_parts (",
             part_columns!(),
-            ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) ON CONFLICT (run_id) DO NOTHING"
+            ")
+             SELECT * FROM (
+                 SELECT $1 AS run_id, $2, $3, $4 AS stream_id, $5 AS stream_offset, $6, $7, $8, $9, $10 AS size_bytes, $11
+             ) AS added
+             WHERE ",
+            no_overlap!(),
+            " ON CONFLICT (run_id) DO NOTHING"
         ))
         .bind(part.run.as_uuid())
         .bind(part.session.as_uuid())

@@ -289,3 +289,48 @@ fn a_recovered_upload_that_does_not_fit_is_given_up() {
     Story::recovered(PART, true, vec![part(1, PART), part(2, PART)]).expect(&abort);
     Story::recovered(10 * PART, false, vec![part(1, PART), part(2, 5)]).expect(&abort);
 }
+
+fn piece(range: Range<u64>) -> Piece {
+    Piece { range, sha256: crate::domain::Sha256([1; 32]), format: crate::domain::AudioFormat::Unknown }
+}
+
+#[test]
+fn what_others_stored_is_left_out_piece_by_piece() {
+    let mut story = Story::finished(50);
+    story.ends_well(Done::Stored).ends_well(Done::Verified(Verdict::Intact));
+    story.expect(&Step::Attach).ends_well(Done::Overlapped { rest: Some(0..20), is_discarded: true });
+    story.expect(&Step::Discard).ends_well(Done::Discarded);
+    story.expect(&Step::Cut { range: 0..20 }).ends_well(Done::Cut(piece(0..20)));
+    story.expect(&Step::Put).ends_well(Done::Stored);
+    story.expect(&Step::Verify).ends_well(Done::Verified(Verdict::Intact));
+    story.expect(&Step::Attach).ends_well(Done::Overlapped { rest: Some(40..50), is_discarded: false });
+    story.expect(&Step::Cut { range: 40..50 }).ends_well(Done::Cut(piece(40..50)));
+    story.expect(&Step::Put).ends_well(Done::Stored).ends_well(Done::Verified(Verdict::Intact));
+    story.expect(&Step::Attach).ends_well(Done::Attached);
+    story.expect(&Step::Settle);
+}
+
+#[test]
+fn a_run_that_others_stored_entirely_is_let_go_of_without_its_object() {
+    let mut story = Story::finished(250);
+    story.ends_well(Done::Begun("id".into()));
+    for number in 1..=3 {
+        story.ends_well(Done::PartStored(part(number, 100.min(250 - 100 * (u64::try_from(number).unwrap() - 1)))));
+    }
+    story.expect(&Step::Complete).ends_well(Done::Stored).ends_well(Done::Verified(Verdict::Intact));
+    story.expect(&Step::Attach).ends_well(Done::Overlapped { rest: None, is_discarded: true });
+    story.expect(&Step::Discard);
+    story.ends(Err(ObjectErrorKind::Retryable));
+    story.retry().expect(&Step::Discard).ends_well(Done::Discarded);
+    story.expect(&Step::Settle);
+}
+
+#[test]
+fn a_piece_that_turns_out_wrong_is_put_again() {
+    let mut story = Story::finished(50);
+    story.ends_well(Done::Stored).ends_well(Done::Verified(Verdict::Intact));
+    story.ends_well(Done::Overlapped { rest: Some(0..20), is_discarded: false });
+    story.ends_well(Done::Cut(piece(0..20))).ends_well(Done::Stored);
+    assert_eq!(story.ends(Ok(Done::Verified(Verdict::Missing))), Ended::StartedOver { found: Verdict::Missing });
+    story.retry().expect(&Step::Put);
+}

@@ -43,7 +43,7 @@ fn bytes_are_hashed_as_a_whole_and_by_part() {
             stage.accept(chunk);
         }
         assert_eq!(fs::read(folder.path().join("run.part")).unwrap(), bytes);
-        assert_eq!((stage.whole().len, stage.whole().sha256), (25, digest(&bytes)));
+        assert_eq!((stage.len(), stage.digest()), (25, digest(&bytes)));
         assert_eq!(stage.part(1, 0, 10).sha256, digest(&bytes[..10]));
         assert_eq!(stage.part(2, 10, 10).sha256, digest(&bytes[10..20]));
         assert_eq!(stage.part(3, 20, 5).sha256, digest(&bytes[20..]));
@@ -147,7 +147,7 @@ fn a_closed_stage_is_read_and_saved_but_takes_no_more() {
     stage.close();
     stage.replay(0, b"bytes").unwrap();
     assert!(stage.replay(5, b"more").is_err());
-    assert_eq!(stage.whole().sha256, digest(b"bytes"));
+    assert_eq!(stage.digest(), digest(b"bytes"));
     let job = StagingJob { staging, saves: vec![(stage.file(), sidecar(run, 5))], removals: Vec::new() };
     assert_eq!(job.carry_out().saved, [run]);
 }

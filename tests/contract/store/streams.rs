@@ -8,6 +8,9 @@ on_every_store!(
     the_last_position_counts_events_and_messages_about_sessions,
     audio_is_stored_up_to_the_end_of_the_last_part,
     parts_come_by_session_then_by_start,
+    no_byte_of_a_stream_gets_two_parts,
+    nodes_that_store_the_same_bytes_at_once_store_them_once,
+    a_part_that_comes_again_changes_nothing,
 );
 
 async fn a_stream_never_heard_of_has_no_state(fixture: Fixture) {
@@ -65,7 +68,7 @@ async fn audio_is_stored_up_to_the_end_of_the_last_part(fixture: Fixture) {
 
 async fn parts_come_by_session_then_by_start(fixture: Fixture) {
     let (first, second, stream) = (SessionId::from_bytes([1; 16]), SessionId::from_bytes([2; 16]), StreamId::new());
-    let starting = |session, ms| AudioPart { started_at: at(ms), ..part(session, stream, 0, 1) };
+    let starting = |session, ms| AudioPart { started_at: at(ms), ..part(session, stream, ms.unsigned_abs(), 1) };
     let mut parts = [starting(SessionId::new(), 1), starting(second, 5), starting(first, 20), starting(first, 10)];
     fixture.write(&parts.clone().map(Record::AudioAttached)).await;
     parts.reverse();
@@ -73,4 +76,62 @@ async fn parts_come_by_session_then_by_start(fixture: Fixture) {
     assert_eq!(fixture.store.audio_parts(&[second, first]).await.unwrap(), parts[..3]);
     assert_eq!(fixture.store.audio_parts(&[second]).await.unwrap(), parts[2..3]);
     assert_eq!(fixture.store.audio_parts(&[]).await.unwrap(), []);
+}
+
+async fn no_byte_of_a_stream_gets_two_parts(fixture: Fixture) {
+    let (stream, session) = (StreamId::new(), SessionId::new());
+    let here = |offset, size| part(session, stream, offset, size);
+    let (first, behind, elsewhere) = (here(100, 50), here(150, 10), part(session, StreamId::new(), 100, 50));
+    let overlapping = [here(90, 11), here(149, 1), here(0, 500), here(100, 50), here(120, 5)];
+
+    fixture.write(&[&first, &elsewhere].map(|part| Record::AudioAttached(part.clone()))).await;
+    fixture.write(&overlapping.map(Record::AudioAttached)).await;
+    fixture.write(&[Record::AudioAttached(behind.clone())]).await;
+
+    assert_eq!(fixture.store.stream_parts(stream).await.unwrap(), [first, behind]);
+    assert_eq!(fixture.store.stream_parts(elsewhere.stream).await.unwrap(), [elsewhere]);
+    assert_eq!(fixture.store.stream_parts(StreamId::new()).await.unwrap(), []);
+
+    // In one batch the one with the lower id comes first, as if they had come one after the other.
+    let stream = StreamId::new();
+    let [low, high] = [part(session, stream, 0, 10), part(session, stream, 5, 10)];
+    assert!(low.run < high.run);
+    fixture.write(&[&high, &low].map(|part| Record::AudioAttached(part.clone()))).await;
+    assert_eq!(fixture.store.stream_parts(stream).await.unwrap(), [low]);
+}
+
+async fn nodes_that_store_the_same_bytes_at_once_store_them_once(fixture: Fixture) {
+    let session = SessionId::new();
+    let streams: Vec<_> = (0..8).map(|_| StreamId::new()).collect();
+    let mut writers = Vec::new();
+    for _ in 0..6 {
+        writers.push((fixture.writer().await, NodeId::new()));
+    }
+    for _ in 0..10 {
+        let offset = 1_000 * fastrand::u64(..1_000_000);
+        let at_once = writers.iter_mut().map(|(writer, node)| {
+            let mut parts: Vec<_> = streams.iter().map(|stream| part(session, *stream, offset, 10)).collect();
+            fastrand::shuffle(&mut parts);
+            let records: Vec<_> = parts.into_iter().map(Record::AudioAttached).collect();
+            async move { writer.write(*node, &records).await.unwrap() }
+        });
+        futures_util::future::join_all(at_once).await;
+    }
+    for stream in streams {
+        let mut ends = 0;
+        for part in fixture.store.stream_parts(stream).await.unwrap() {
+            assert!(part.stream_offset >= ends, "{part:?} overlaps");
+            ends = part.stream_offset + part.size_bytes;
+        }
+    }
+}
+
+async fn a_part_that_comes_again_changes_nothing(fixture: Fixture) {
+    let (stream, session) = (StreamId::new(), SessionId::new());
+    let first = part(session, stream, 0, 10);
+    let longer = AudioPart { size_bytes: 20, ..first.clone() };
+    for part in [&first, &first, &longer] {
+        fixture.write(&[Record::AudioAttached(part.clone())]).await;
+    }
+    assert_eq!(fixture.store.stream_parts(stream).await.unwrap(), [first]);
 }

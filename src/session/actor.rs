@@ -121,7 +121,8 @@ impl SessionActor {
     fn run_one(&mut self, effect: Effect, ctx: &mut Context<Self>) -> Result<(), ProtocolError> {
         match effect {
             Effect::OpenStream { stream, user, resume } => {
-                if resume && self.deps.registry.recall_stream(stream).is_none() {
+                let memo = self.deps.registry.recall_stream(stream);
+                if resume && memo.is_none_or(|memo| memo.audio_durable < memo.audio_accepted) {
                     self.recall_then_open(stream, user, ctx);
                     return Ok(());
                 }
@@ -197,8 +198,8 @@ impl SessionActor {
         self.deps.persist.of(&stream).try_send(open).map_err(|_| aborted())
     }
 
-    /// A stream that left before this process was started may have audio in the journal, which the database does not
-    /// know of yet: it goes on behind that.
+    /// A stream that left before this process was started, or a moment ago, may have audio in the journal which the database
+    /// does not know of yet: it goes on behind that.
     fn recall_then_open(&self, stream: StreamId, user: UserId, ctx: &mut Context<Self>) {
         let asked = self.deps.upload.all().into_iter().map(|actor| actor.send(LookupStreamAudio { stream }));
         let asked = futures_util::future::join_all(asked.collect::<Vec<_>>());

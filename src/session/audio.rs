@@ -1,6 +1,6 @@
-//! The audio of one stream: which bytes are new, which run they belong to, which acks are owed.
+//! The audio of one stream: where its bytes belong, in the stream and in a run, and which acks are owed.
 //!
-//! Promises: bytes that were taken before are not taken twice; a run goes on over a lost connection.
+//! Promises: every byte gets its place in the stream; a run goes on over a lost connection, where its bytes do.
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -23,10 +23,8 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct AudioLane {
     run: Option<ActiveRun>,
-    /// Where in the stream the client's next byte belongs.
+    /// Bytes taken, durable or not: where in the stream the client's next byte belongs.
     position: u64,
-    /// Bytes taken, durable or not. Ahead of `position` while a client sends again.
-    accepted: u64,
     durable: u64,
     ticket: u64,
     /// Chunks on their way to the journal, in order.
@@ -53,22 +51,15 @@ impl AudioLane {
     /// that has it in its journal still.
     pub(super) fn new(memo: Option<&StreamMemo>, stored: u64, claimed: u64) -> Self {
         let durable = memo.map_or(0, |memo| memo.audio_durable).max(stored).max(claimed);
-        Self {
-            run: None,
-            position: durable,
-            accepted: memo.map_or(0, |memo| memo.audio_accepted).max(durable),
-            durable,
-            ticket: 0,
-            under_way: VecDeque::new(),
-        }
+        Self { run: None, position: durable, durable, ticket: 0, under_way: VecDeque::new() }
     }
 
     pub(super) const fn durable(&self) -> u64 {
         self.durable
     }
 
-    pub(super) const fn accepted(&self) -> u64 {
-        self.accepted
+    pub(super) const fn position(&self) -> u64 {
+        self.position
     }
 
     pub(super) fn run(&self) -> Option<RunId> {
@@ -102,21 +93,7 @@ impl AudioLane {
     /// their own.
     pub(super) const fn on_refused(&mut self) {
         self.run = None;
-        self.accepted = self.durable;
-    }
-
-    /// Where in the stream the bytes begin, or would, that [`Self::take_new`] just found new.
-    const fn offset_of(&self, new_bytes: &Bytes) -> u64 {
-        self.accepted - new_bytes.len() as u64
-    }
-
-    /// Drops what was taken before; the rest is new.
-    fn take_new(&mut self, bytes: &Bytes) -> Bytes {
-        let length = bytes.len() as u64;
-        let known = self.accepted.saturating_sub(self.position).min(length);
-        self.position += length;
-        self.accepted = self.accepted.max(self.position);
-        bytes.slice(usize::try_from(known).unwrap_or(bytes.len())..)
+        self.position = self.durable;
     }
 }
 
@@ -157,24 +134,20 @@ impl Live {
         else {
             return Err(ProtocolError::new(ErrorCode::NotRecording, "audio came without a recording"));
         };
-        let new_bytes = self.audio.take_new(bytes);
-        let begins = AudioFormat::sniff(&new_bytes);
+        let begins = AudioFormat::sniff(bytes);
         let run = if is_late {
-            self.late_run(session, begins, &new_bytes, around, effects)
+            self.late_run(session, begins, around, effects)
         } else {
-            self.run_for(session, begins, &new_bytes, around, effects)
+            self.run_for(session, begins, around, effects)
         };
-        let Some(run) = run else {
-            // Sent again, and durable before: the next count covers it.
-            return Ok(());
-        };
+        self.audio.position += bytes.len() as u64;
         self.audio.ticket += 1;
         let (ticket, stream_end) = (self.audio.ticket, self.audio.position);
         self.audio.under_way.push_back(Chunk { ticket, stream_end, tag, is_journaled: false });
         effects.push(Effect::AppendAudio(AudioEffect {
             run,
             at: self.received_at(around),
-            bytes: new_bytes,
+            bytes: bytes.clone(),
             ticket,
             stream_end,
             permit,
@@ -190,33 +163,29 @@ impl Live {
         &mut self,
         session: SessionId,
         begins: Option<AudioFormat>,
-        new_bytes: &Bytes,
         around: Surroundings<'_>,
         effects: &mut Vec<Effect>,
-    ) -> Option<RunId> {
+    ) -> RunId {
         if let Some(active) = self.audio.run
             && active.session == session
             && begins.is_none()
         {
-            return Some(active.run);
+            return active.run;
         }
         self.finish_run(Duration::ZERO, effects);
         if begins.is_none()
-            && let Some(lost) = self.claim_run(session, new_bytes, around)
+            && let Some(lost) = self.claim_run(session, around)
         {
             // A run of an earlier process is not known here yet.
             around.registry.run_begun(session, lost.run, around.now.steady);
             self.audio.run = Some(ActiveRun { run: lost.run, session });
-            return Some(lost.run);
+            return lost.run;
         }
-        if new_bytes.is_empty() {
-            return None;
-        }
-        Some(self.begin_run(session, begins, new_bytes, around, effects))
+        self.begin_run(session, begins, around, effects)
     }
 
-    fn claim_run(&self, session: SessionId, new_bytes: &Bytes, around: Surroundings<'_>) -> Option<LostRun> {
-        let place = (self.stream(), self.audio.offset_of(new_bytes));
+    fn claim_run(&self, session: SessionId, around: Surroundings<'_>) -> Option<LostRun> {
+        let place = (self.stream(), self.audio.position);
         around.registry.claim_run(self.user(), session, place, around.now.steady)
     }
 
@@ -225,29 +194,24 @@ impl Live {
         &mut self,
         session: SessionId,
         begins: Option<AudioFormat>,
-        new_bytes: &Bytes,
         around: Surroundings<'_>,
         effects: &mut Vec<Effect>,
-    ) -> Option<RunId> {
+    ) -> RunId {
         if let (Some(run), None) = (self.ended.and_then(|ended| ended.run), begins) {
-            return Some(run);
+            return run;
         }
-        if new_bytes.is_empty() {
-            return None;
-        }
-        let run = self.begin_run(session, begins, new_bytes, around, effects);
+        let run = self.begin_run(session, begins, around, effects);
         if let Some(ended) = &mut self.ended {
             ended.run = Some(run);
         }
         self.finish_run(around.settings.end_grace, effects);
-        Some(run)
+        run
     }
 
     fn begin_run(
         &mut self,
         session: SessionId,
         begins: Option<AudioFormat>,
-        new_bytes: &Bytes,
         around: Surroundings<'_>,
         effects: &mut Vec<Effect>,
     ) -> RunId {
@@ -261,7 +225,7 @@ impl Live {
             session,
             user: self.user().clone(),
             stream: self.stream(),
-            stream_offset: self.audio.offset_of(new_bytes),
+            stream_offset: self.audio.position,
             format,
             at: self.received_at(around),
         }));
@@ -288,7 +252,7 @@ impl Live {
             run: active.run,
             session: active.session,
             stream: self.stream(),
-            stream_end: self.audio.accepted(),
+            stream_end: self.audio.position,
             until,
         };
         around.registry.lose_run(self.user(), lost);

@@ -274,7 +274,7 @@ impl Live {
                 user: self.user.clone(),
                 last_seq: self.last_seq,
                 obeyed: std::mem::take(&mut self.obeyed),
-                audio_accepted: self.audio.accepted(),
+                audio_accepted: self.audio.position(),
                 audio_durable: self.audio.durable(),
                 left: around.now.steady,
             },

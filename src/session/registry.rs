@@ -94,7 +94,8 @@ pub struct StreamMemo {
     pub last_seq: i64,
     /// What may have to be written again, when it is said again.
     pub obeyed: Vec<ObeyedWord>,
-    /// Audio bytes taken, and how many of them are durable for sure.
+    /// Audio bytes taken, and how many of them are durable for sure. What is between them was on its way when the stream
+    /// left: the upload actors know.
     pub audio_accepted: u64,
     pub audio_durable: u64,
     pub left: Instant,
@@ -282,7 +283,10 @@ impl Registry {
 
     /// A run lost its connection; the user's next connection may go on with it.
     pub fn lose_run(&self, user: &UserId, lost: LostRun) {
-        self.lock().users.entry(user.clone()).or_default().lost_runs.push(lost);
+        let mut inner = self.lock();
+        let lost_runs = &mut inner.users.entry(user.clone()).or_default().lost_runs;
+        lost_runs.retain(|known| known.run != lost.run);
+        lost_runs.push(lost);
     }
 
     /// A run of this session that lost its connection lately, for bytes at `offset` of `stream`: that of the same stream
@@ -320,20 +324,22 @@ impl Registry {
         self.lock().streams.get(&stream).cloned()
     }
 
-    /// A stream of an earlier process left audio behind: it goes on where that ends, and with the run that is open.
+    /// Audio of a stream is in this node's journal, of an earlier process or an earlier connection: it goes on where that
+    /// ends, and with the run that is open.
     pub fn recall_runs(&self, stream: StreamId, runs: &[UnstoredRun], now: Now, settings: &SessionSettings) {
         let end_of = |run: &UnstoredRun| run.stream_offset + run.len;
         let Some(last) = runs.iter().max_by_key(|run| end_of(run)) else { return };
         let end = end_of(last);
-        let memo = StreamMemo {
+        let memo = self.recall_stream(stream).unwrap_or_else(|| StreamMemo {
             user: last.user.clone(),
             last_seq: 0,
             obeyed: Vec::new(),
-            audio_accepted: end,
-            audio_durable: end,
+            audio_accepted: 0,
+            audio_durable: 0,
             left: now.steady,
-        };
-        self.remember_stream(stream, memo);
+        });
+        let audio_durable = memo.audio_durable.max(end);
+        self.remember_stream(stream, StreamMemo { audio_accepted: audio_durable, audio_durable, ..memo });
         if last.open {
             let until = now.steady + settings.reconnect_grace;
             self.lose_run(&last.user, LostRun { run: last.run, session: last.session, stream, stream_end: end, until });

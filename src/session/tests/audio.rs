@@ -1,6 +1,7 @@
-//! Audio: runs, the bytes that are new, the acks they are owed.
+//! Audio: runs, where bytes belong, the acks they are owed.
 
 use super::*;
+use crate::upload::UnstoredRun;
 
 #[test]
 fn audio_needs_a_recording() {
@@ -97,8 +98,15 @@ fn a_new_container_after_a_lost_run_begins_its_own() {
     assert_ne!(begun(&next.audio(&node, WEBM)).unwrap().0, run);
 }
 
+/// What the upload actors answer, once it is synced.
+fn recall(node: &Node, client: &Client, run: RunId, len: u64) {
+    let (session, user) = (SessionId::new(), user("anna"));
+    let found = UnstoredRun { run, session, user, stream_offset: 0, len, open: false };
+    node.registry.recall_runs(client.stream.unwrap(), &[found], node.now, &SETTINGS);
+}
+
 #[test]
-fn audio_sent_again_is_taken_once() {
+fn audio_that_was_on_its_way_is_taken_once() {
     let mut node = Node::new();
     let (mut client, _) = node.hello("anna");
     client.start(&node, None);
@@ -106,12 +114,35 @@ fn audio_sent_again_is_taken_once() {
     client.audio(&node, b"12345678");
     client.state.on_audio_journaled(AudioJournaled { stream_end: 8, ticket: 1 });
     client.lose(&node);
+    let memo = node.registry.recall_stream(client.stream.unwrap()).unwrap();
+    assert!(memo.audio_durable < memo.audio_accepted, "so the upload actors are asked");
+    recall(&node, &client, run, 16);
+
+    let mut again = node.connect();
+    let known = StreamLookup::Known { last_seq: 0, audio_end: 0 };
+    let effects = again.resume(&node, "anna", client.stream, known);
+    assert!(matches!(sent(&effects)[..], [ServerMessage::Welcome { audio_offset: 16, .. }]));
+    assert_eq!(audio(&again.audio(&node, b"new")), Some((run, 3, 19)), "the same run goes on");
+}
+
+#[test]
+fn audio_that_never_got_to_the_journal_is_taken_again() {
+    let mut node = Node::new();
+    let (mut client, _) = node.hello("anna");
+    client.start(&node, None);
+    let (run, ..) = begun(&client.audio(&node, WEBM)).unwrap();
+    client.audio(&node, b"12345678");
+    client.state.on_audio_journaled(AudioJournaled { stream_end: 8, ticket: 1 });
+    client.lose(&node);
+    recall(&node, &client, run, 8);
+
     let mut again = node.connect();
     let known = StreamLookup::Known { last_seq: 0, audio_end: 0 };
     let effects = again.resume(&node, "anna", client.stream, known);
     assert!(matches!(sent(&effects)[..], [ServerMessage::Welcome { audio_offset: 8, .. }]));
-    assert_eq!(audio(&again.audio(&node, b"1234")), Some((run, 0, 12)), "known, but its ack is owed");
-    assert_eq!(audio(&again.audio(&node, b"5678new")), Some((run, 3, 19)));
+    let resent = again.audio(&node, b"12345678");
+    let (_, len, end) = audio(&resent).unwrap();
+    assert_eq!((len, end), (8, 16));
 }
 
 #[test]

@@ -21,6 +21,7 @@ use crate::{
     backends,
     config::{AckMode, Config},
     domain::NodeId,
+    erasure::{DropAudioOf, Erasure, KeeperActor},
     http::Readiness,
     journal::{Journal, JournalOptions},
     persist::{self, PersistActor, PersistDeps, PersistOptions, PersistStats},
@@ -29,9 +30,9 @@ use crate::{
     runtime::{ActorPool, Exhausted},
     serve::{self, Parts},
     session::{DeliveryActor, HousekeeperActor, Registry, SessionDeps, SessionLimits, SessionNews, SessionSettings},
-    store::Store,
+    store::{Store, StoreError},
     tls::Certificate,
-    upload::{self, UploadActor, UploadDeps, UploadOptions},
+    upload::{self, StoredParts, UploadActor, UploadDeps, UploadOptions},
 };
 
 /// How long sessions may take to say goodbye. A client that does not answer a close is cut after 3 s.
@@ -127,9 +128,7 @@ impl Node {
             options: persist_options(config),
         };
         let persist = PersistActor::start_pool(config.database.writers, persist_deps, exhausted(&report_failure));
-        let limits =
-            SessionLimits { idle_timeout: config.session.idle_timeout, max_duration: config.session.max_duration };
-        let registry = Arc::new(Registry::new(limits));
+        let registry = Arc::new(Registry::new(session_limits(config)));
         let delivery = DeliveryActor {
             store: Arc::clone(&store),
             objects: Arc::clone(&objects),
@@ -150,28 +149,27 @@ impl Node {
         let upload = UploadActor::start_pool(config.audio.uploaders, upload_deps, exhausted(&report_failure))
             .context("make the staging directory")?;
 
-        // An idle session is told of often enough that nobody takes it for dead.
-        let touch_interval = (config.session.idle_timeout / 4).min(Duration::from_secs(30));
+        let settings = session_settings(config);
         HousekeeperActor {
             node: node_id,
             store: Arc::clone(&store),
             registry: Arc::clone(&registry),
             delivery: delivery.clone(),
-            touch_interval,
-            expire_interval: touch_interval.max(Duration::from_secs(1)),
+            touch_interval: settings.touch_interval,
+            expire_interval: settings.touch_interval.max(Duration::from_secs(1)),
         }
         .start();
+
+        let erasure =
+            Erasure::new(Arc::clone(&store), Arc::clone(&objects), Arc::clone(&registry), drop_audio_of(&upload));
+        KeeperActor::new(erasure.clone(), config.retention.keep).start();
 
         let sessions = Arc::new(SessionDeps {
             persist: persist.clone(),
             upload: upload.clone(),
             delivery,
             registry: Arc::clone(&registry),
-            settings: SessionSettings {
-                end_grace: config.audio.end_grace,
-                reconnect_grace: config.audio.reconnect_grace,
-                touch_interval,
-            },
+            settings,
             handshake_timeout: config.server.handshake_timeout,
         });
         let readiness = readiness(is_database_prepared, &persist_stats, &journal);
@@ -182,8 +180,15 @@ impl Node {
             certificate: certificate.clone(),
             registry: Arc::clone(&registry),
         })?;
-        let parts =
-            Parts { store: Arc::clone(&store), objects, sessions, readiness: readiness.clone(), access, certificate };
+        let parts = Parts {
+            store: Arc::clone(&store),
+            objects,
+            erasure,
+            sessions,
+            readiness: readiness.clone(),
+            access,
+            certificate,
+        };
         let (server, addresses) = serve::serve(config, parts, GOODBYE_TIMEOUT)?;
         let handle = server.handle();
         actix_web::rt::spawn(server);
@@ -300,6 +305,19 @@ fn open_journal(config: &Config, report: &mpsc::UnboundedSender<String>) -> anyh
     Ok(journal)
 }
 
+const fn session_limits(config: &Config) -> SessionLimits {
+    SessionLimits { idle_timeout: config.session.idle_timeout, max_duration: config.session.max_duration }
+}
+
+fn session_settings(config: &Config) -> SessionSettings {
+    SessionSettings {
+        end_grace: config.audio.end_grace,
+        reconnect_grace: config.audio.reconnect_grace,
+        // An idle session is told of often enough that nobody takes it for dead.
+        touch_interval: (config.session.idle_timeout / 4).min(Duration::from_secs(30)),
+    }
+}
+
 fn upload_options(config: &Config) -> UploadOptions {
     UploadOptions {
         sync_interval: config.audio.staging_sync_interval,
@@ -315,13 +333,26 @@ fn store_record_of(persist: &ActorPool<PersistActor>) -> upload::StoreRecordOf {
     Arc::new(move |stream, record| persist.of(&stream).try_send(record).is_ok())
 }
 
+fn drop_audio_of(upload: &ActorPool<UploadActor>) -> DropAudioOf {
+    let upload = upload.clone();
+    Arc::new(move |deletion| {
+        let upload = upload.clone();
+        Box::pin(async move { upload::drop_audio(&upload, &deletion).await })
+    })
+}
+
 fn parts_of(store: &Arc<dyn Store>) -> upload::PartsOf {
     let store = Arc::clone(store);
-    Arc::new(move |stream| {
+    Arc::new(move |part| {
         let store = Arc::clone(&store);
         Box::pin(async move {
-            let parts = store.stream_parts(stream).await;
-            parts.inspect_err(|error| tracing::warn!(%error, "the parts of a stream cannot be read, trying again")).ok()
+            let stored = async {
+                let parts = store.stream_parts(part.stream).await?;
+                // In this order: a row that is missing because of a deletion finds it.
+                let is_deleted = store.is_deleted(part.session, &part.user, part.started_at).await?;
+                Ok::<_, StoreError>(StoredParts { parts, is_deleted })
+            };
+            stored.await.inspect_err(|error| tracing::warn!(%error, "stored parts cannot be read, trying again")).ok()
         })
     })
 }

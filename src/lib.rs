@@ -28,6 +28,7 @@ pub mod check;
 pub mod cli;
 pub mod config;
 pub mod domain;
+pub mod erasure;
 pub mod http;
 pub mod journal;
 pub mod keys;

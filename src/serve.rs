@@ -12,6 +12,7 @@ use anyhow::Context as _;
 use crate::{
     auth::Access,
     config::Config,
+    erasure::Erasure,
     http::{self, DoorLimits, DoorState, HttpState, Readiness},
     objects::Objects,
     runtime::Budget,
@@ -28,6 +29,7 @@ use crate::{
 pub struct Parts {
     pub store: Arc<dyn Store>,
     pub objects: Objects,
+    pub erasure: Erasure,
     pub sessions: Arc<SessionDeps>,
     pub readiness: Readiness,
     pub access: Access,
@@ -40,10 +42,11 @@ pub struct Parts {
 /// When the port cannot be bound.
 pub fn serve(config: &Config, parts: Parts, goodbye_timeout: Duration) -> anyhow::Result<(Server, Vec<SocketAddr>)> {
     let server = &config.server;
-    let Parts { store, objects, sessions, readiness, access, certificate } = parts;
+    let Parts { store, objects, erasure, sessions, readiness, access, certificate } = parts;
     let state = HttpState {
         store,
         objects,
+        erasure,
         readiness: readiness.clone(),
         access: access.clone(),
         max_header_bytes: server.max_header_bytes,

@@ -49,8 +49,21 @@ pub(super) fn finish(mut settings: Settings) -> Result<Config, ConfigError> {
         !audio_link_lifetime.is_zero() && audio_link_lifetime <= MAX_PRESIGN_LIFETIME,
         "s3.presign_lifetime_secs: must be from 1 to 604800 (7 days)",
     );
-    let Settings { mut server, memory, storage, mut database, journal, audio, s3, session, mut auth, limits, tls, log } =
-        settings;
+    let Settings {
+        mut server,
+        memory,
+        storage,
+        mut database,
+        journal,
+        audio,
+        s3,
+        session,
+        retention,
+        mut auth,
+        limits,
+        tls,
+        log,
+    } = settings;
     let keys_file = auth.keys_file.take().unwrap_or_else(|| storage.data_dir.join("keys.toml"));
     let tls = tls_files(tls, &mut complaints);
     let database_url = database_url(&mut database, &storage.data_dir, &mut complaints);
@@ -72,6 +85,7 @@ pub(super) fn finish(mut settings: Settings) -> Result<Config, ConfigError> {
         audio_store,
         audio_link_lifetime,
         session,
+        retention,
         auth,
         keys_file,
         limits,

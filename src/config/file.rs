@@ -7,7 +7,7 @@ use serde::Deserialize;
 use super::{
     Auth, ConfigError, Limits,
     access::TlsSection,
-    sections::{Audio, Database, Journal, Log, Memory, S3Section, Server, Session, Storage},
+    sections::{Audio, Database, Journal, Log, Memory, Retention, S3Section, Server, Session, Storage},
 };
 
 /// The file as it is written: every section and every key may be missing.
@@ -22,6 +22,7 @@ pub(super) struct Settings {
     pub(super) audio: Audio,
     pub(super) s3: S3Section,
     pub(super) session: Session,
+    pub(super) retention: Retention,
     pub(super) auth: Auth,
     pub(super) limits: Limits,
     pub(super) tls: TlsSection,

@@ -21,7 +21,7 @@ pub use access::{Auth, ForwardedHeader, Limits};
 pub use environment::Environment;
 pub use networks::Networks;
 pub use secret::Secret;
-pub use sections::{AckMode, Audio, Database, Journal, Log, LogFormat, Memory, Server, Session, Storage};
+pub use sections::{AckMode, Audio, Database, Journal, Log, LogFormat, Memory, Retention, Server, Session, Storage};
 
 use file::Settings;
 
@@ -43,6 +43,7 @@ pub struct Config {
     /// How long a URL that is handed out for audio plays, wherever the audio is.
     pub audio_link_lifetime: Duration,
     pub session: Session,
+    pub retention: Retention,
     pub auth: Auth,
     /// The file that keys are kept in, whether it is there or not.
     pub keys_file: PathBuf,

@@ -18,6 +18,12 @@ pub(super) fn seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Dura
     u64::deserialize(deserializer).map(Duration::from_secs)
 }
 
+/// 0 stands for no limit.
+fn days_or_for_ever<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+    let days = u32::deserialize(deserializer)?;
+    Ok((days > 0).then(|| Duration::from_hours(24 * u64::from(days))))
+}
+
 /// `[server]`: the port and what one connection may do.
 #[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -248,6 +254,15 @@ impl Default for Session {
     fn default() -> Self {
         Self { idle_timeout: Duration::from_mins(30), max_duration: Duration::from_hours(4) }
     }
+}
+
+/// `[retention]`: how long anything is kept.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Retention {
+    /// `None`: for ever.
+    #[serde(rename = "days", deserialize_with = "days_or_for_ever")]
+    pub keep: Option<Duration>,
 }
 
 /// How log lines look.

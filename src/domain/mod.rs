@@ -5,6 +5,7 @@
 //! Refuses: I/O, clocks and knowledge of any wire format or database.
 
 mod audio;
+mod deletion;
 mod event;
 mod ids;
 mod json;
@@ -15,6 +16,7 @@ mod text;
 mod time;
 
 pub use audio::{AudioFormat, AudioPart, Sha256};
+pub use deletion::{Deletion, Doomed};
 pub use event::Event;
 pub use ids::{NodeId, RunId, SessionId, StreamId};
 pub use json::{JsonError, JsonText, MAX_JSON_DEPTH};

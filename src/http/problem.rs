@@ -233,6 +233,11 @@ pub(super) async fn only_get_and_head() -> Problem {
     Problem::MethodNotAllowed("GET, HEAD")
 }
 
+/// The same, where deleting is possible.
+pub(super) async fn only_get_and_delete() -> Problem {
+    Problem::MethodNotAllowed("GET, DELETE")
+}
+
 impl actix_web::Responder for Problem {
     type Body = actix_web::body::BoxBody;
 

@@ -47,6 +47,8 @@ pub enum ErrorCode {
     ForeignOrigin,
     /// As many connections as this address or key may have.
     RateLimited,
+    /// All that was known of this user was deleted: reconnect as a new one.
+    Deleted,
     /// The server stops or restarts: reconnect.
     Draining,
     /// The server carries as many connections as it is set to.
@@ -77,6 +79,7 @@ impl ErrorCode {
             Self::WrongUser => "wrong_user",
             Self::ForeignOrigin => "foreign_origin",
             Self::RateLimited => "rate_limited",
+            Self::Deleted => "deleted",
             Self::Draining => "draining",
             Self::Overloaded => "overloaded",
         }
@@ -95,7 +98,7 @@ impl ErrorCode {
             Self::TooLarge => 1009,
             Self::SlowReader | Self::RateLimited => 4429,
             Self::Rejected => 4422,
-            Self::Aborted | Self::Draining => 1012,
+            Self::Aborted | Self::Deleted | Self::Draining => 1012,
             Self::Overloaded => 1013,
         })
     }

@@ -62,6 +62,11 @@ impl AudioLane {
         self.position
     }
 
+    /// Its session was deleted, and the run with it.
+    pub(super) fn forget_run_of(&mut self, session: SessionId) {
+        self.run.take_if(|active| active.session == session);
+    }
+
     pub(super) fn run(&self) -> Option<RunId> {
         self.run.map(|active| active.run)
     }

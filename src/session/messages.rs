@@ -120,6 +120,10 @@ pub enum SessionNews {
     Opened(SessionId),
     /// A session of the user is over.
     Closed(SessionId),
+    /// A session of the user was deleted, while it may have been recording.
+    SessionDeleted(SessionId),
+    /// All that is known of the user was deleted: the connection ends, and the next one is a new user's.
+    UserDeleted,
     /// A session's audio is stored; the paths are completed with the connection's base URL.
     AudioSaved { session: SessionId, audio_urls: Vec<AudioUrl> },
     /// Keys were made or revoked: whose key is gone, goes too.

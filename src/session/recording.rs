@@ -190,6 +190,13 @@ impl Live {
         }
     }
 
+    /// Nothing belongs to it any more: no grace, no run to go on with.
+    pub(super) fn on_session_deleted(&mut self, session: SessionId) {
+        self.session.take_if(|live| live.session == session);
+        self.ended.take_if(|ended| ended.session == session);
+        self.audio.forget_run_of(session);
+    }
+
     /// Another connection of the user, or time, ended a session.
     pub(super) fn on_session_closed(&mut self, session: SessionId, around: Surroundings<'_>) -> Vec<Effect> {
         let mut effects = Vec::new();

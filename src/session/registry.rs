@@ -14,10 +14,13 @@ use actix::Recipient;
 
 use super::{ObeyedWord, SessionNews, state::SessionSettings};
 use crate::{
-    domain::{RunId, SessionId, StreamId, Timestamp, UserId},
+    domain::{Deletion, Doomed, RunId, SessionId, StreamId, Timestamp, UserId},
     store::OpenSession,
     upload::UnstoredRun,
 };
+
+/// A connection that there is not.
+const NOBODY: ConnectionId = ConnectionId(u64::MAX);
 
 /// How long news wait for a user who is between two pages.
 const NEWS_LIFETIME: Duration = Duration::from_mins(2);
@@ -256,9 +259,40 @@ impl Registry {
             && entry.session.is_some_and(|live| live.session == session)
         {
             entry.session = None;
-            entry.tell_others(by.unwrap_or(ConnectionId(u64::MAX)), &SessionNews::Closed(session));
+            entry.tell_others(by.unwrap_or(NOBODY), &SessionNews::Closed(session));
         }
         inner.runs_of(session, now).over = true;
+    }
+
+    /// Whether the session is open here, or lately was.
+    #[must_use]
+    pub fn knows_session(&self, session: SessionId) -> bool {
+        let inner = self.lock();
+        let is_open = |entry: &UserEntry| entry.session.is_some_and(|live| live.session == session);
+        inner.runs.contains_key(&session) || inner.users.values().any(is_open)
+    }
+
+    /// What the deletion covers is forgotten; the user's connections are told. `true` when a session was open.
+    pub fn delete(&self, deletion: &Deletion, now: Now) -> bool {
+        let mut inner = self.lock();
+        let mut was_open = false;
+        for (user, entry) in &mut inner.users {
+            entry.lost_runs.retain(|lost| !deletion.covers(lost.session, user, deletion.at));
+            let opened_at = |live: &LiveSession| now.wall.minus(now.steady.saturating_duration_since(live.opened));
+            if let Some(live) = entry.session.take_if(|live| deletion.covers(live.session, user, opened_at(live))) {
+                was_open = true;
+                entry.tell_others(NOBODY, &SessionNews::SessionDeleted(live.session));
+            }
+            if deletion.what == Doomed::User(user.clone()) {
+                entry.undelivered.clear();
+                entry.tell_others(NOBODY, &SessionNews::UserDeleted);
+            }
+        }
+        match &deletion.what {
+            Doomed::Session(session) => drop(inner.runs.remove(session)),
+            Doomed::User(user) => inner.streams.retain(|_, memo| memo.user != *user),
+        }
+        was_open
     }
 
     /// Whether the session is over and none of its runs is on its way.
@@ -359,7 +393,7 @@ impl Registry {
     /// Tells every connection that has a user.
     pub fn tell_all(&self, news: &SessionNews) {
         for entry in self.lock().users.values() {
-            entry.tell_others(ConnectionId(u64::MAX), news);
+            entry.tell_others(NOBODY, news);
         }
     }
 

@@ -307,6 +307,10 @@ impl SessionState {
             (_, SessionNews::Drain) => {
                 self.fail(&ProtocolError::new(ErrorCode::Draining, "this server stops: reconnect"), around)
             }
+            (_, SessionNews::UserDeleted) => {
+                let message = "all that was known of this user was deleted: reconnect as a new one";
+                self.fail(&ProtocolError::new(ErrorCode::Deleted, message), around)
+            }
             (_, SessionNews::AudioSaved { session, audio_urls }) => {
                 let audio_urls = audio_urls.into_iter().map(|url| url.complete(base_url)).collect();
                 vec![Effect::Send(ServerMessage::AudioSaved { session, audio_urls })]
@@ -316,7 +320,11 @@ impl SessionState {
                 Vec::new()
             }
             (Phase::Live(live), SessionNews::Closed(session)) => live.on_session_closed(session, around),
-            (_, SessionNews::Opened(_) | SessionNews::Closed(_)) => Vec::new(),
+            (Phase::Live(live), SessionNews::SessionDeleted(session)) => {
+                live.on_session_deleted(session);
+                Vec::new()
+            }
+            (_, SessionNews::Opened(_) | SessionNews::Closed(_) | SessionNews::SessionDeleted(_)) => Vec::new(),
         }
     }
 

@@ -8,7 +8,7 @@
 macro_rules! decode_rows {
     ($database:ty, $row:ty, $time:ty) => {
         use $crate::{
-            domain::{AudioFormat, EventName, Sha256},
+            domain::{AudioFormat, Deletion, Doomed, EventName, Sha256},
             store::{ExpiredSession, StreamState},
         };
 
@@ -95,6 +95,21 @@ macro_rules! decode_rows {
             fn from_row(row: &$row) -> Result<Self, sqlx::Error> {
                 let mut columns = Columns::of(row);
                 Ok(Self { session: columns.session()?, user: columns.user()? })
+            }
+        }
+
+        impl sqlx::FromRow<'_, $row> for Deletion {
+            fn from_row(row: &$row) -> Result<Self, sqlx::Error> {
+                let mut columns = Columns::of(row);
+                let session = columns.take::<Option<_>>()?.map(SessionId::from_uuid).map(Doomed::Session);
+                let what = match session {
+                    Some(session) => {
+                        columns.take::<Option<&str>>()?;
+                        session
+                    }
+                    None => Doomed::User(columns.user()?),
+                };
+                Ok(Self { what, at: columns.time()? })
             }
         }
 

@@ -7,6 +7,7 @@
 
 mod batch;
 mod decode;
+mod erase;
 mod error;
 mod postgres;
 mod refusal;
@@ -19,6 +20,7 @@ use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 
+pub use erase::{Erase, Erased, ROWS_A_STEP};
 pub use error::{StoreError, StoreErrorKind};
 pub use postgres::PostgresStore;
 pub use refusal::refusal;
@@ -32,7 +34,7 @@ use crate::domain::{AudioPart, NodeId, Record, RunId, SessionId, StreamId, Times
 
 /// A database that is open. Reads run on a pool of their own and never wait for writers.
 #[async_trait]
-pub trait Store: Send + Sync + 'static {
+pub trait Store: Erase + Send + Sync + 'static {
     /// Brings the schema up to date. Several nodes may do so at once.
     async fn migrate(&self) -> Result<(), StoreError>;
 

@@ -103,6 +103,79 @@ pub(super) const AUDIO_PART: &str = concat!("SELECT ", part_columns!(), " FROM a
 pub(super) const STREAM_PARTS: &str =
     concat!("SELECT ", part_columns!(), " FROM audio_parts WHERE stream_id = $1 ORDER BY stream_offset, run_id");
 
+/// `$1` session, `$2` user, `$3` time of arrival.
+pub(super) const IS_DELETED: &str = "
+    SELECT EXISTS (SELECT 1 FROM deleted_sessions WHERE session_id = $1)
+        OR EXISTS (SELECT 1 FROM deleted_users WHERE user_id = $2 AND deleted_at >= $3)";
+
+/// `$1` user.
+pub(super) const USER_DELETION: &str = "SELECT NULL, user_id, deleted_at FROM deleted_users WHERE user_id = $1";
+
+macro_rules! select_deletions {
+    ($which:literal) => {
+        concat!(
+            "SELECT session_id, NULL AS user_id, deleted_at FROM deleted_sessions WHERE ",
+            $which,
+            " UNION ALL SELECT NULL, user_id, deleted_at FROM deleted_users WHERE ",
+            $which,
+            " ORDER BY deleted_at LIMIT $2"
+        )
+    };
+}
+
+/// `$1` marked before, `$2` limit.
+pub(super) const UNFINISHED_DELETIONS: &str = select_deletions!("erased_at IS NULL AND deleted_at < $1");
+
+/// `$1` marked since, `$2` limit.
+pub(super) const RECENT_DELETIONS: &str = select_deletions!("deleted_at >= $1");
+
+/// `$1` session, `$2` now, `$3` when it was marked.
+pub(super) const FINISH_SESSION: &str =
+    "UPDATE deleted_sessions SET erased_at = $2 WHERE session_id = $1 AND deleted_at = $3";
+
+/// `$1` user, `$2` now, `$3` when it was marked: a later mark is not finished by an earlier one's end.
+pub(super) const FINISH_USER: &str = "UPDATE deleted_users SET erased_at = $2 WHERE user_id = $1 AND deleted_at = $3";
+
+/// `$1` erased before.
+pub(super) const FORGET_DELETIONS: [&str; 2] =
+    ["DELETE FROM deleted_sessions WHERE erased_at < $1", "DELETE FROM deleted_users WHERE erased_at < $1"];
+
+/// `$1` user, `$2` the time up to which everything goes: what is left when the events are gone.
+pub(super) const ERASE_USER: [&str; 3] = [
+    "DELETE FROM streams WHERE user_id = $1 AND created_at <= $2",
+    "DELETE FROM presence WHERE user_id = $1 AND since <= $2",
+    "DELETE FROM users WHERE id = $1 AND created_at <= $2",
+];
+
+/// `$1` session.
+pub(super) const HAS_PARTS: &str = "SELECT EXISTS (SELECT 1 FROM audio_parts WHERE session_id = $1)";
+
+/// `$1` opened before, `$2` limit.
+pub(super) const OLD_SESSIONS: &str =
+    "SELECT id FROM sessions WHERE opened_at < $1 AND status <> 'recording' ORDER BY opened_at, id LIMIT $2";
+
+/// Whether no deletion covers the row `added`. `$session`, `$user` and `$at` are its columns for them.
+macro_rules! not_deleted {
+    ($session:literal, $user:literal, $at:literal) => {
+        concat!(
+            "NOT EXISTS (SELECT 1 FROM deleted_sessions d WHERE d.session_id = added.",
+            $session,
+            ") AND ",
+            not_deleted!($user, $at)
+        )
+    };
+    ($user:literal, $at:literal) => {
+        concat!(
+            "NOT EXISTS (SELECT 1 FROM deleted_users d WHERE d.user_id = added.",
+            $user,
+            " AND d.deleted_at >= added.",
+            $at,
+            ")"
+        )
+    };
+}
+pub(super) use not_deleted;
+
 /// Whether no stored part, `stored`, has bytes of the part `added` of the same stream.
 macro_rules! no_overlap {
     () => {

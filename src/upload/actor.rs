@@ -18,7 +18,10 @@ use tokio::sync::oneshot;
 use super::{
     agenda::Agenda,
     keeping::{ActiveRun, Leaving},
-    messages::{AppendAudio, AudioStored, BeginRun, Drain, FinishReason, FinishRun, LookupStreamAudio, UnstoredRun},
+    messages::{
+        AppendAudio, AudioStored, BeginRun, Drain, DropAudio, DroppedAudio, FinishReason, FinishRun, LookupStreamAudio,
+        UnstoredRun,
+    },
     options::UploadOptions,
     run::Limits,
     staging::{Stage, Staging},
@@ -35,8 +38,16 @@ use crate::{
 /// Gives a record of a stream to the persistence actor that owns the stream now; `false` when it cannot take it.
 pub type StoreRecordOf = Arc<dyn Fn(StreamId, StoreRecord) -> bool + Send + Sync>;
 
-/// Asks for the stored parts of a stream; `None` when they cannot be read now.
-pub type PartsOf = Arc<dyn Fn(StreamId) -> BoxFuture<'static, Option<Vec<AudioPart>>> + Send + Sync>;
+/// What is stored beside a part that was to be stored.
+pub struct StoredParts {
+    /// All parts of its stream, by any node.
+    pub parts: Vec<AudioPart>,
+    /// Its session or user was deleted: it is not to be stored any more.
+    pub is_deleted: bool,
+}
+
+/// Asks what is stored beside a part; `None` when that cannot be read now.
+pub type PartsOf = Arc<dyn Fn(AudioPart) -> BoxFuture<'static, Option<StoredParts>> + Send + Sync>;
 
 /// A disk that refuses a write is asked again after this.
 const DISK_RETRY: Duration = Duration::from_secs(1);
@@ -50,7 +61,6 @@ pub struct UploadDeps {
     pub objects: Objects,
     /// Where the row of a stored run goes.
     pub store_record: StoreRecordOf,
-    /// What of a stream is stored, by any node.
     pub parts_of: PartsOf,
     /// Who is told of stored runs.
     pub news: Recipient<AudioStored>,
@@ -326,6 +336,27 @@ impl Handler<FinishRun> for UploadActor {
             active.run.finish_within(finish.grace, finish.reason, Instant::now());
             self.advance(finish.run, ctx);
         }
+    }
+}
+
+impl Handler<DropAudio> for UploadActor {
+    type Result = DroppedAudio;
+
+    fn handle(&mut self, DropAudio { deletion }: DropAudio, ctx: &mut Self::Context) -> Self::Result {
+        let covered = |active: &ActiveRun| {
+            let BeginRun { session, user, at, .. } = &active.begin;
+            deletion.covers(*session, user, *at) && !active.run.is_given_up()
+        };
+        let doomed: Vec<RunId> = self.runs.iter().filter(|(_, active)| covered(active)).map(|(run, _)| *run).collect();
+        let mut dropped = DroppedAudio::default();
+        for run in doomed {
+            let Some(active) = self.runs.get_mut(&run) else { continue };
+            dropped.runs += 1;
+            dropped.bytes += active.run.len();
+            active.give_up();
+            self.advance(run, ctx);
+        }
+        dropped
     }
 }
 

@@ -102,6 +102,13 @@ impl ActiveRun {
         self.hold.into_iter().chain(self.next_hold).min()
     }
 
+    /// It was deleted: see [`Run::give_up`].
+    pub(super) fn give_up(&mut self) {
+        self.orphan = self.orphan.take().or_else(|| Some(self.key()));
+        self.told = true;
+        self.run.give_up();
+    }
+
     const fn is_saving(&self) -> bool {
         matches!(self.sync, Sync::UnderWay { .. })
     }

@@ -6,7 +6,7 @@ use actix::prelude::*;
 use bytes::Bytes;
 
 use crate::{
-    domain::{AudioFormat, RunId, SessionId, StreamId, Timestamp, UserId},
+    domain::{AudioFormat, Deletion, RunId, SessionId, StreamId, Timestamp, UserId},
     runtime::Permit,
 };
 
@@ -125,6 +125,21 @@ pub struct AudioStored {
     pub run: RunId,
     pub session: SessionId,
     pub user: UserId,
+}
+
+/// What a deletion covers and is not stored yet is dropped: bytes, uploads in progress, staged files. Ask every actor of the
+/// pool. Objects that were stored, and have no row yet, are removed.
+#[derive(Message, Debug, Clone)]
+#[rtype(result = "DroppedAudio")]
+pub struct DropAudio {
+    pub deletion: Deletion,
+}
+
+/// What [`DropAudio`] found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, MessageResponse)]
+pub struct DroppedAudio {
+    pub runs: u64,
+    pub bytes: u64,
 }
 
 /// The runs of a stream that are not stored yet. Ask every actor of the pool: runs are spread by their own ids.

@@ -23,16 +23,17 @@ mod messages;
 mod options;
 mod piece;
 mod recovery;
+mod request;
 mod run;
 mod sidecar;
 mod staging;
 mod stats;
 mod steps;
 
-pub use actor::{PartsOf, StoreRecordOf, UploadActor, UploadDeps};
+pub use actor::{PartsOf, StoreRecordOf, StoredParts, UploadActor, UploadDeps};
 pub use messages::{
-    AppendAudio, AudioAck, AudioJournaled, AudioRefused, AudioStored, BeginRun, Drain, FinishReason, FinishRun,
-    LookupStreamAudio, UnstoredRun,
+    AppendAudio, AudioAck, AudioJournaled, AudioRefused, AudioStored, BeginRun, Drain, DropAudio, DroppedAudio,
+    FinishReason, FinishRun, LookupStreamAudio, UnstoredRun,
 };
 pub use options::UploadOptions;
 pub use stats::UploadStats;
@@ -41,10 +42,22 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 
-use crate::runtime::ActorPool;
+use crate::{domain::Deletion, runtime::ActorPool};
 
 /// Longer than the deadline itself: the last sync of the staged files comes after it.
 const SAVING: Duration = Duration::from_secs(5);
+
+/// Makes every actor drop what a deletion covers. One that is gone leaves it to its successor, which finds out when it
+/// wants to store the audio.
+pub async fn drop_audio(pool: &ActorPool<UploadActor>, deletion: &Deletion) -> DroppedAudio {
+    let asked = pool.all().into_iter().map(|actor| actor.send(DropAudio { deletion: deletion.clone() }));
+    let mut all = DroppedAudio::default();
+    for dropped in join_all(asked).await.into_iter().flatten() {
+        all.runs += dropped.runs;
+        all.bytes += dropped.bytes;
+    }
+    all
+}
 
 /// Drains every actor at once; `false` when one did not end in time or is gone. What is not stored by then waits in
 /// the journal.

@@ -72,6 +72,13 @@ pub(super) enum Step {
     Settle,
 }
 
+impl Step {
+    /// Whether there may be an object after it, however it ended.
+    const fn may_leave_an_object(&self) -> bool {
+        matches!(self, Self::Put | Self::Complete)
+    }
+}
+
 /// How a step ended well.
 #[derive(Debug)]
 pub(super) enum Done {
@@ -140,6 +147,8 @@ pub(super) struct Run {
     piece: Option<Piece>,
     /// Its object got no row.
     has_orphan: bool,
+    /// It was deleted: nothing of it is to be stored.
+    given_up: bool,
     progress: Progress,
     current: Option<Step>,
     retries: Backoff,
@@ -160,6 +169,7 @@ impl Run {
             abandoned: None,
             piece: None,
             has_orphan: false,
+            given_up: false,
             progress: Progress::Uploading,
             current: None,
             retries: Backoff::new(FIRST_RETRY, LONGEST_RETRY),
@@ -192,6 +202,22 @@ impl Run {
 
     pub(super) const fn is_finished(&self) -> bool {
         self.finished
+    }
+
+    pub(super) const fn is_given_up(&self) -> bool {
+        self.given_up
+    }
+
+    /// It was deleted. What is under way ends, and what that left is cleared away.
+    pub(super) fn give_up(&mut self) {
+        self.given_up = true;
+        self.finished = true;
+        self.has_orphan |= match self.progress {
+            Progress::Sent { .. } | Progress::Verified => true,
+            // With a row, its object goes with the row.
+            Progress::Uploading | Progress::Overlapped { .. } | Progress::Attached => false,
+        };
+        self.abandoned = self.abandoned.take().or_else(|| self.upload.take().map(|upload| upload.id));
     }
 
     pub(super) const fn is_busy(&self) -> bool {
@@ -267,6 +293,9 @@ impl Run {
         if self.has_orphan {
             return Step::Discard;
         }
+        if self.given_up {
+            return Step::Settle;
+        }
         match &self.progress {
             Progress::Uploading => self.next_upload(limits).unwrap_or(Step::Wait { until: finish_at }),
             Progress::Sent { .. } => Step::Verify,
@@ -308,6 +337,9 @@ impl Run {
 
     pub(super) fn ended(&mut self, result: Result<Done, ObjectErrorKind>, now: Instant) -> Ended {
         let step = self.current.take();
+        if self.given_up && step.as_ref().is_some_and(Step::may_leave_an_object) {
+            self.has_orphan = true;
+        }
         let done = match result {
             Ok(done) => done,
             Err(kind) => return self.failed(step.as_ref(), kind, now),
@@ -315,6 +347,7 @@ impl Run {
         self.retries.reset();
         self.retry_at = None;
         match done {
+            Done::Begun(id) if self.given_up => self.abandoned = Some(id),
             Done::Begun(id) => self.upload = Some(Multipart { id, parts: Vec::new() }),
             Done::PartStored(part) => {
                 if let Some(upload) = &mut self.upload {

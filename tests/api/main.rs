@@ -4,6 +4,7 @@
 
 mod bad_input;
 mod command;
+mod deletion;
 mod late_database;
 mod reconnect;
 mod restart;

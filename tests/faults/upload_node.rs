@@ -20,7 +20,7 @@ use shopaloud::{
     runtime::{ActorPool, Permit},
     upload::{
         AppendAudio, AudioAck, AudioJournaled, AudioRefused, AudioStored, BeginRun, Drain, FinishReason, FinishRun,
-        LookupStreamAudio, UnstoredRun, UploadActor, UploadDeps, UploadOptions, UploadStats,
+        LookupStreamAudio, StoredParts, UnstoredRun, UploadActor, UploadDeps, UploadOptions, UploadStats,
     },
 };
 use tokio::sync::mpsc;
@@ -32,6 +32,7 @@ const PATIENCE: Duration = Duration::from_mins(1);
 #[derive(Default)]
 pub(crate) struct Database {
     pub(crate) parts: Mutex<Vec<AudioPart>>,
+    pub(crate) deleted: Mutex<Vec<SessionId>>,
     pub(crate) away: AtomicBool,
     pub(crate) panics_once: AtomicBool,
     /// Neither answers nor gives up.
@@ -51,7 +52,7 @@ impl Database {
             // Dropped unanswered, as by an actor that died.
             return true;
         }
-        if !self.overlaps(&part) {
+        if !self.overlaps(&part) && !self.deleted.lock().unwrap().contains(&part.session) {
             self.parts.lock().unwrap().push(part);
         }
         message.reply.unwrap().send(Ok(())).unwrap();
@@ -64,6 +65,11 @@ impl Database {
         self.parts_of(added.stream)
             .iter()
             .any(|part| part.stream_offset < end(added) && added.stream_offset < end(part))
+    }
+
+    fn beside(&self, part: &AudioPart) -> StoredParts {
+        let is_deleted = self.deleted.lock().unwrap().contains(&part.session);
+        StoredParts { parts: self.parts_of(part.stream), is_deleted }
     }
 
     pub(crate) fn parts_of(&self, stream: StreamId) -> Vec<AudioPart> {
@@ -135,7 +141,7 @@ impl Node {
             journal: journal.clone(),
             objects: Arc::clone(&objects),
             store_record: Arc::new(move |_, record| store.store(record)),
-            parts_of: Arc::new(move |stream| Box::pin(std::future::ready(Some(stored.parts_of(stream))))),
+            parts_of: Arc::new(move |part| Box::pin(std::future::ready(Some(stored.beside(&part))))),
             news: Ear { heard: news }.start().recipient(),
             stats: Arc::clone(&stats),
         };

@@ -6,6 +6,7 @@
 mod backlog;
 mod faults;
 mod live;
+mod no_deletions;
 mod node;
 mod openings;
 mod store;

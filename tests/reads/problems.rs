@@ -37,7 +37,9 @@ async fn what_is_not_there_is_404() {
 #[actix_web::test]
 async fn a_method_that_is_not_taken_is_405_with_those_that_are() {
     let server = TestServer::start().await;
-    for (path, allowed) in [("/sessions", "GET"), ("/users/anna", "GET"), ("/healthz", "GET, HEAD"), ("/", "GET")] {
+    for (path, allowed) in
+        [("/sessions", "GET"), ("/users/anna", "GET, DELETE"), ("/healthz", "GET, HEAD"), ("/", "GET")]
+    {
         let response = server.client.request(Method::POST, format!("{}{path}", server.base)).send().await.unwrap();
         assert_eq!(response.status(), StatusCode::METHOD_NOT_ALLOWED, "{path}");
         assert_eq!(response.headers()["allow"], allowed);

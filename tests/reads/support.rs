@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use actix_web::{App, HttpServer, dev::ServerHandle};
+use futures_util::future::{BoxFuture, ready};
 use serde_json::Value;
 use shopaloud::{
     auth::Access,
@@ -11,9 +12,12 @@ use shopaloud::{
         AudioFormat, AudioPart, Event, EventName, JsonText, NodeId, Profile, Record, RunId, SessionClosed, SessionId,
         SessionOpened, SessionStatus, Sha256, StreamId, StreamOpened, Timestamp, UserId,
     },
+    erasure::Erasure,
     http::{self, HttpState, Readiness},
     objects::{FileSlice, FolderStore, ObjectKey, ObjectStore, Sha256Hasher},
+    session::{Registry, SessionLimits},
     store::{self, Store, StoreOptions},
+    upload::DroppedAudio,
 };
 use tempfile::TempDir;
 
@@ -59,9 +63,14 @@ impl TestServer {
         let readiness = Readiness::default();
         let settings = format!("[storage]\ndata_dir = \"{}\"\n[server]\n{settings}", folder.path().display());
         let config = Config::from_toml(&settings, &Environment::default()).unwrap();
+        let limits = SessionLimits { idle_timeout: Duration::from_mins(30), max_duration: Duration::from_hours(4) };
+        // No audio is on its way in these tests.
+        let nothing_to_drop = Arc::new(|_| -> BoxFuture<'static, _> { Box::pin(ready(DroppedAudio::default())) });
+        let registry = Arc::new(Registry::new(limits));
         let state = HttpState {
             store: store.clone(),
             objects: objects.clone(),
+            erasure: Erasure::new(store.clone(), objects.clone(), registry, nothing_to_drop),
             readiness: readiness.clone(),
             access: Access::open(&config).unwrap(),
             max_header_bytes: config.server.max_header_bytes,

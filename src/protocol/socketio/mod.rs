@@ -192,6 +192,7 @@ const fn is_final(code: ErrorCode) -> bool {
         | ErrorCode::SlowReader
         | ErrorCode::RateLimited
         | ErrorCode::HeartbeatLost
+        | ErrorCode::Deleted
         | ErrorCode::Draining
         | ErrorCode::Overloaded => false,
     }

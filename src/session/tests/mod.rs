@@ -86,6 +86,11 @@ impl Client {
         self.state.on_message(message, Permit::none(), around)
     }
 
+    fn news(&mut self, node: &Node, news: SessionNews) -> Vec<Effect> {
+        let around = self.around(node);
+        self.state.on_news(news, "", around)
+    }
+
     fn resume(&mut self, node: &Node, user: &str, stream: Option<StreamId>, lookup: StreamLookup) -> Vec<Effect> {
         self.resume_at(node, user, stream, 0, lookup)
     }

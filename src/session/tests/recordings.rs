@@ -1,6 +1,7 @@
 //! Recordings: started, resumed, shared, ended by their user or by time.
 
 use super::*;
+use crate::domain::{Deletion, Doomed};
 
 #[test]
 fn events_belong_to_the_recording_while_it_is_on() {
@@ -232,4 +233,41 @@ fn a_session_that_ended_here_is_not_resumed_because_the_database_does_not_know_y
         assert_eq!(events(&next.event(&node, None)), [(1, None)], "after {wait:?}");
         next.lose(&node);
     }
+}
+
+#[test]
+fn nothing_belongs_to_a_deleted_recording() {
+    let mut node = Node::new();
+    let (mut client, _) = node.hello("anna");
+    let session = opened_session(&client.start(&node, None)).unwrap();
+    let (run, ..) = begun(&client.audio(&node, WEBM)).unwrap();
+    let deletion = Deletion { what: Doomed::Session(session), at: node.now.wall };
+    assert!(node.registry.delete(&deletion, node.now));
+    assert!(!node.registry.knows_session(session));
+    client.news(&node, SessionNews::SessionDeleted(session));
+    assert_eq!(events(&client.event(&node, None)), [(1, None)]);
+
+    let next = opened_session(&client.start(&node, None));
+    assert!(next.is_some() && next != Some(session));
+    let more = client.audio(&node, WEBM);
+    assert_ne!(begun(&more).unwrap().0, run);
+    assert!(finished(&more).is_empty(), "the run went with its session");
+    assert!(!node.registry.delete(&deletion, node.now), "once is enough");
+    assert_eq!(events(&client.event(&node, None)), [(2, next)]);
+}
+
+#[test]
+fn a_deleted_user_is_sent_away_and_forgotten() {
+    let mut node = Node::new();
+    let (mut client, _) = node.hello("anna");
+    let session = opened_session(&client.start(&node, None)).unwrap();
+    let deletion = Deletion { what: Doomed::User(user("anna")), at: node.now.wall };
+    assert!(node.registry.delete(&deletion, node.now));
+    assert_eq!(closed_for(&client.news(&node, SessionNews::UserDeleted)), Some(ErrorCode::Deleted));
+    assert!(!node.registry.knows_session(session));
+    node.pass(Duration::from_secs(1));
+    let (mut next, _) = node.hello("anna");
+    let later = opened_session(&next.start(&node, None)).unwrap();
+    assert!(!node.registry.delete(&deletion, node.now), "what began later is another user's");
+    assert!(node.registry.knows_session(later));
 }

@@ -3,6 +3,7 @@
 //! Promises: every call ends within its time limit, also when the network swallows packets; several nodes may migrate
 //! at once. Refuses: to keep a connection whose answer was not read to its end.
 
+mod erase;
 mod read;
 mod time;
 mod write;

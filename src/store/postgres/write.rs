@@ -16,7 +16,7 @@ use crate::{
         batch::{Batch, UserNews},
         error::within,
         session_news::SessionNews,
-        sql::{event_columns, merge_session, no_overlap, part_columns},
+        sql::{event_columns, merge_session, no_overlap, not_deleted, part_columns},
     },
 };
 
@@ -74,17 +74,20 @@ async fn upsert_users(connection: &mut PgConnection, batch: &Batch<'_>) -> Resul
         return Ok(());
     }
     let news = || batch.users.values().copied();
-    sqlx::query(
+    sqlx::query(concat!(
         "INSERT INTO users AS u (id, name, email, created_at, updated_at)
          SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::timestamptz[], $5::timestamptz[])
-         ON CONFLICT (id) DO UPDATE SET
+             AS added (id, name, email, created_at, updated_at)
+         WHERE ",
+        not_deleted!("id", "updated_at"),
+        " ON CONFLICT (id) DO UPDATE SET
              name = CASE WHEN excluded.updated_at >= u.updated_at THEN coalesce(excluded.name, u.name)
                          ELSE coalesce(u.name, excluded.name) END,
              email = CASE WHEN excluded.updated_at >= u.updated_at THEN coalesce(excluded.email, u.email)
                           ELSE coalesce(u.email, excluded.email) END,
              created_at = least(u.created_at, excluded.created_at),
-             updated_at = greatest(u.updated_at, excluded.updated_at)",
-    )
+             updated_at = greatest(u.updated_at, excluded.updated_at)"
+    ))
     .bind(batch.users.keys().map(|user| user.as_str()).bind_iter())
     .bind(news().map(|UserNews { name, .. }| name).bind_iter())
     .bind(news().map(|UserNews { email, .. }| email).bind_iter())
@@ -98,11 +101,13 @@ async fn upsert_users(connection: &mut PgConnection, batch: &Batch<'_>) -> Resul
 async fn insert_streams(connection: &mut PgConnection, batch: &Batch<'_>) -> Result<(), sqlx::Error> {
     if !batch.streams.is_empty() {
         let streams = || batch.streams.values();
-        sqlx::query(
+        sqlx::query(concat!(
             "INSERT INTO streams (id, user_id, created_at)
-             SELECT * FROM unnest($1::uuid[], $2::text[], $3::timestamptz[])
-             ON CONFLICT (id) DO NOTHING",
-        )
+             SELECT * FROM unnest($1::uuid[], $2::text[], $3::timestamptz[]) AS added (id, user_id, created_at)
+             WHERE ",
+            not_deleted!("user_id", "created_at"),
+            " ON CONFLICT (id) DO NOTHING"
+        ))
         .bind(streams().map(|opened| opened.stream.as_uuid()).bind_iter())
         .bind(streams().map(|opened| opened.user.as_str()).bind_iter())
         .bind(streams().map(|opened| PgTime::from(opened.at)).bind_iter())
@@ -156,7 +161,11 @@ async fn merge_sessions(connection: &mut PgConnection, batch: &Batch<'_>) -> Res
     sqlx::query(concat!(
         "INSERT INTO sessions AS s (id, user_id, page, status, opened_at, alive_at, ended_at)
          SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::timestamptz[], $6::timestamptz[],
-                              $7::timestamptz[]) ",
+                              $7::timestamptz[])
+             AS added (id, user_id, page, status, opened_at, alive_at, ended_at)
+         WHERE ",
+        not_deleted!("id", "user_id", "opened_at"),
+        " ",
         merge_session!("least", "greatest")
     ))
     .bind(batch.sessions.keys().map(SessionId::as_uuid).bind_iter())
@@ -171,6 +180,22 @@ async fn merge_sessions(connection: &mut PgConnection, batch: &Batch<'_>) -> Res
     Ok(())
 }
 
+/// What `not_deleted!` says, asked once for each statement instead of each row, since most batches have nothing deleted:
+/// measured with 200,000 marks, 5 % of the insert's time rather than 30 %. `$3` and `$4` are the users and sessions.
+macro_rules! event_not_deleted {
+    () => {
+        "coalesce(added.session_id <> ALL (ARRAY(
+             SELECT session_id FROM deleted_sessions WHERE session_id = ANY ($4)
+         )), true)
+         AND (
+             added.user_id <> ALL (ARRAY(SELECT user_id FROM deleted_users WHERE user_id = ANY ($3)))
+             OR NOT EXISTS (
+                 SELECT 1 FROM deleted_users d WHERE d.user_id = added.user_id AND d.deleted_at >= added.received_at
+             )
+         )"
+    };
+}
+
 async fn insert_events(connection: &mut PgConnection, events: &[&Event]) -> Result<WriteOutcome, sqlx::Error> {
     if events.is_empty() {
         return Ok(WriteOutcome::default());
@@ -181,7 +206,11 @@ async fn insert_events(connection: &mut PgConnection, events: &[&Event]) -> Resu
         ")
          SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::text[], $4::uuid[], $5::text[], $6::text[],
                               $7::timestamptz[], $8::timestamptz[])
-         ON CONFLICT (stream_id, seq) DO NOTHING"
+             AS added (",
+        event_columns!(),
+        ") WHERE ",
+        event_not_deleted!(),
+        " ON CONFLICT (stream_id, seq) DO NOTHING"
     ))
     .bind(events.iter().map(|event| event.stream.as_uuid()).bind_iter())
     .bind(events.iter().map(|event| event.seq).bind_iter())
@@ -245,6 +274,8 @@ async fn insert_parts_of_different_streams(
         ")
          WHERE ",
         no_overlap!(),
+        " AND ",
+        not_deleted!("session_id", "user_id", "started_at"),
         " ON CONFLICT (run_id) DO NOTHING"
     ))
     .bind(parts().map(|part| part.run.as_uuid()).bind_iter())

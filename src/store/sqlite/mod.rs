@@ -3,6 +3,7 @@
 //! Promises: a commit is on the disk (`synchronous=FULL`); readers never wait for the writer, nor it for them (write-ahead
 //! log). Refuses: databases in memory, where an acknowledged event would be lost with the process.
 
+mod erase;
 mod read;
 mod write;
 

@@ -14,7 +14,7 @@ use crate::{
         StoreError, StoreWriter, WriteOutcome,
         batch::Batch,
         error::within,
-        sql::{event_columns, merge_session, no_overlap, part_columns},
+        sql::{event_columns, merge_session, no_overlap, not_deleted, part_columns},
     },
 };
 
@@ -58,16 +58,19 @@ async fn write_batch(writing: &SqlitePool, node: NodeId, batch: &Batch<'_>) -> R
 /// News never overwrite what is known from later on, so that an old record may come again.
 async fn upsert_users(connection: &mut SqliteConnection, batch: &Batch<'_>) -> Result<(), sqlx::Error> {
     for (user, news) in &batch.users {
-        sqlx::query(
-            "INSERT INTO users AS u (id, name, email, created_at, updated_at) VALUES ($1, $2, $3, $4, $5)
-             ON CONFLICT (id) DO UPDATE SET
+        sqlx::query(concat!(
+            "INSERT INTO users AS u (id, name, email, created_at, updated_at)
+             SELECT * FROM (SELECT $1 AS id, $2, $3, $4, $5 AS updated_at) AS added
+             WHERE ",
+            not_deleted!("id", "updated_at"),
+            " ON CONFLICT (id) DO UPDATE SET
                  name = CASE WHEN excluded.updated_at >= u.updated_at THEN coalesce(excluded.name, u.name)
                              ELSE coalesce(u.name, excluded.name) END,
                  email = CASE WHEN excluded.updated_at >= u.updated_at THEN coalesce(excluded.email, u.email)
                               ELSE coalesce(u.email, excluded.email) END,
                  created_at = min(u.created_at, excluded.created_at),
-                 updated_at = max(u.updated_at, excluded.updated_at)",
-        )
+                 updated_at = max(u.updated_at, excluded.updated_at)"
+        ))
         .bind(user.as_str())
         .bind(news.name)
         .bind(news.email)
@@ -79,9 +82,17 @@ async fn upsert_users(connection: &mut SqliteConnection, batch: &Batch<'_>) -> R
     Ok(())
 }
 
+const INSERT_STREAM: &str = concat!(
+    "INSERT INTO streams (id, user_id, created_at)
+     SELECT * FROM (SELECT $1, $2 AS user_id, $3 AS created_at) AS added
+     WHERE ",
+    not_deleted!("user_id", "created_at"),
+    " ON CONFLICT DO NOTHING"
+);
+
 async fn insert_streams(connection: &mut SqliteConnection, batch: &Batch<'_>) -> Result<(), sqlx::Error> {
     for opened in batch.streams.values() {
-        sqlx::query("INSERT INTO streams (id, user_id, created_at) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING")
+        sqlx::query(INSERT_STREAM)
             .bind(opened.stream.as_uuid())
             .bind(opened.user.as_str())
             .bind(opened.at.as_unix_ms())
@@ -123,7 +134,10 @@ async fn merge_sessions(connection: &mut SqliteConnection, batch: &Batch<'_>) ->
     for (session, news) in &batch.sessions {
         sqlx::query(concat!(
             "INSERT INTO sessions AS s (id, user_id, page, status, opened_at, alive_at, ended_at)
-             VALUES ($1, $2, $3, $4, $5, $6, $7) ",
+             SELECT * FROM (SELECT $1 AS id, $2 AS user_id, $3, $4, $5 AS opened_at, $6, $7) AS added
+             WHERE ",
+            not_deleted!("id", "user_id", "opened_at"),
+            " ",
             merge_session!("min", "max")
         ))
         .bind(session.as_uuid())
@@ -139,13 +153,20 @@ async fn merge_sessions(connection: &mut SqliteConnection, batch: &Batch<'_>) ->
     Ok(())
 }
 
+const BEFORE_EVENTS: &str = concat!("WITH added (", event_columns!(), ") AS (VALUES ");
+const BEHIND_EVENTS: &str = concat!(
+    ") INSERT INTO events (",
+    event_columns!(),
+    ") SELECT * FROM added WHERE ",
+    not_deleted!("session_id", "user_id", "received_at"),
+    " ON CONFLICT (stream_id, seq) DO NOTHING"
+);
+
 async fn insert_events(connection: &mut SqliteConnection, events: &[&Event]) -> Result<WriteOutcome, sqlx::Error> {
     let mut events_stored = 0;
     for rows in events.chunks(EVENTS_PER_STATEMENT) {
         let values = vec!["(?, ?, ?, ?, ?, ?, ?, ?)"; rows.len()].join(", ");
-        let text = concat!("INSERT INTO events (", event_columns!(), ") VALUES ").to_owned()
-            + &values
-            + " ON CONFLICT (stream_id, seq) DO NOTHING";
+        let text = [BEFORE_EVENTS, &values, BEHIND_EVENTS].concat();
         let mut insert = sqlx::query(AssertSqlSafe(text));
         for event in rows {
             insert = insert
@@ -171,10 +192,13 @@ async fn insert_parts(connection: &mut SqliteConnection, batch: &Batch<'_>) -> R
             part_columns!(),
             ")
              SELECT * FROM (
-                 SELECT $1 AS run_id, $2, $3, $4 AS stream_id, $5 AS stream_offset, $6, $7, $8, $9, $10 AS size_bytes, $11
+                 SELECT $1, $2 AS session_id, $3 AS user_id, $4 AS stream_id, $5 AS stream_offset, $6 AS started_at,
+                        $7, $8, $9, $10 AS size_bytes, $11
              ) AS added
              WHERE ",
             no_overlap!(),
+            " AND ",
+            not_deleted!("session_id", "user_id", "started_at"),
             " ON CONFLICT (run_id) DO NOTHING"
         ))
         .bind(part.run.as_uuid())

@@ -334,3 +334,44 @@ fn a_piece_that_turns_out_wrong_is_put_again() {
     assert_eq!(story.ends(Ok(Done::Verified(Verdict::Missing))), Ended::StartedOver { found: Verdict::Missing });
     story.retry().expect(&Step::Put);
 }
+
+#[test]
+fn a_run_that_was_deleted_leaves_nothing() {
+    let mut story = Story::of(50);
+    story.run.give_up();
+    story.expect(&Step::Settle);
+
+    let mut growing = Story::of(250);
+    growing.ends_well(Done::Begun("id".into())).ends_well(Done::PartStored(part(1, 100)));
+    growing.run.give_up();
+    growing.expect(&Step::Abort { upload_id: "id".into() }).ends_well(Done::Aborted);
+    growing.expect(&Step::Settle);
+
+    let mut stored = Story::finished(50);
+    stored.ends_well(Done::Stored);
+    stored.run.give_up();
+    stored.expect(&Step::Discard).ends_well(Done::Discarded);
+    stored.expect(&Step::Settle);
+}
+
+#[test]
+fn what_is_under_way_when_a_run_is_deleted_is_cleared_away() {
+    for outcome in [Ok(Done::Stored), Err(ObjectErrorKind::Retryable)] {
+        let mut story = Story::finished(50);
+        story.run.started(Step::Put);
+        story.run.give_up();
+        let is_late = outcome.is_err();
+        story.run.ended(outcome, story.now);
+        if is_late {
+            // It may have arrived all the same.
+            story.retry();
+        }
+        story.expect(&Step::Discard).ends_well(Done::Discarded);
+        story.expect(&Step::Settle);
+    }
+    let mut beginning = Story::finished(250);
+    beginning.run.started(Step::Begin);
+    beginning.run.give_up();
+    beginning.run.ended(Ok(Done::Begun("id".into())), beginning.now);
+    beginning.expect(&Step::Abort { upload_id: "id".into() });
+}

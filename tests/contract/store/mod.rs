@@ -2,6 +2,7 @@
 //!
 //! A test is a function that takes a [`Fixture`]; [`on_every_store!`] runs it over each backend.
 
+mod deletion;
 mod events;
 mod failure;
 mod outage;
@@ -16,10 +17,11 @@ use std::{sync::Arc, time::Duration};
 
 use shopaloud::{
     domain::{
-        AudioFormat, AudioPart, Event, EventName, JsonText, NodeId, Presence, Profile, Record, RunId, SessionClosed,
-        SessionId, SessionOpened, SessionStatus, SessionTouched, Sha256, StreamId, StreamOpened, Timestamp, UserId,
+        AudioFormat, AudioPart, Deletion, Doomed, Event, EventName, JsonText, NodeId, Presence, Profile, Record, RunId,
+        SessionClosed, SessionId, SessionOpened, SessionStatus, SessionTouched, Sha256, StreamId, StreamOpened,
+        Timestamp, UserId,
     },
-    store::{EventRow, Store, StoreOptions, StoreWriter, WriteOutcome, open},
+    store::{EventRow, ROWS_A_STEP, Store, StoreOptions, StoreWriter, WriteOutcome, open},
 };
 use tempfile::TempDir;
 

@@ -13,7 +13,7 @@ use crate::{
     config::{AudioStore, Config},
     domain::{AudioFormat, RunId, SessionId, Timestamp},
     objects::{Expected, FileSlice, ObjectKey, ObjectStore, Sha256Hasher, Verdict},
-    store::StoreError,
+    store::{SessionQuery, StoreError},
     tls::Certificate,
 };
 
@@ -109,7 +109,7 @@ async fn check_database(config: &Config, report: &mut Report<'_>) -> io::Result<
     let is_file = config.database_url.reveal().starts_with("sqlite:");
     report.line("database", answered.map(|()| "answers").map_err(|error| with_hint(&error, is_file)))?;
     if is_up {
-        let read = store.sessions(None, 1).await;
+        let read = store.sessions(&SessionQuery::page(None, 1)).await;
         report.line("database schema", read.map(|_| "can be read").map_err(|error| with_hint(&error, true)))?;
     }
     store.close().await;

@@ -49,6 +49,7 @@ pub fn serve(config: &Config, parts: Parts, goodbye_timeout: Duration) -> anyhow
         erasure,
         readiness: readiness.clone(),
         access: access.clone(),
+        audio_link_lifetime: config.audio_link_lifetime,
         max_header_bytes: server.max_header_bytes,
     };
     let doors = DoorState {

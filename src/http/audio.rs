@@ -1,24 +1,24 @@
-//! Stored audio: the links to it, and `GET /audio/{key}` where it is a local file.
+//! Stored audio: the links to it, `GET /audio/{key}` and `GET /sessions/{id}/audio`: a local file, or a redirect to S3.
 //!
 //! Promises: Range requests, so that players can seek; a key is parsed before it becomes a path.
 //! Refuses: to guess types: a browser plays what the recorder made, and executes nothing.
 
-use std::io;
+use std::{io, num::NonZeroUsize};
 
 use actix_files::NamedFile;
 use actix_web::{
     HttpRequest, HttpResponse,
     http::header::{
-        CONTENT_DISPOSITION, CONTENT_TYPE, ContentDisposition, DispositionType, HeaderValue, LOCATION,
+        CONTENT_DISPOSITION, CONTENT_TYPE, ContentDisposition, DispositionType, HeaderValue, LINK, LOCATION,
         X_CONTENT_TYPE_OPTIONS,
     },
     web,
 };
 
-use super::{HttpState, problem::Problem};
+use super::{HttpState, parameters::Parameters, problem::Problem};
 use crate::{
     auth::Access,
-    domain::{AudioFormat, AudioPart},
+    domain::{AudioFormat, AudioPart, SessionId},
     objects::{Location, ObjectKey, Objects},
     session::AudioUrl,
 };
@@ -51,13 +51,41 @@ impl AudioLinks {
     }
 }
 
+/// `GET /audio/{key}`.
 pub(super) async fn play(
     request: HttpRequest,
     key: web::Path<String>,
     state: web::Data<HttpState>,
 ) -> Result<HttpResponse, Problem> {
     let key = ObjectKey::parse(&key).map_err(|_| Problem::NotFound("audio"))?;
-    let path = match state.objects.locate(&key).await? {
+    play_object(&request, &key, &state).await
+}
+
+/// `GET /sessions/{id}/audio`: the session's first part, or that of the number asked for, from 1. A `Link` tells the next.
+pub(super) async fn play_session(
+    request: HttpRequest,
+    id: web::Path<String>,
+    state: web::Data<HttpState>,
+) -> Result<HttpResponse, Problem> {
+    let session: SessionId = id.parse().map_err(|_| Problem::NotFound("session"))?;
+    let mut parameters = Parameters::of(&request);
+    let part = parameters.parse("part", |value| value.parse::<NonZeroUsize>().map_err(|_| "is no number from 1"))?;
+    parameters.skip_signature();
+    parameters.finish()?;
+    let parts = state.store.audio_parts(&[session]).await?;
+    let number = part.map_or(1, NonZeroUsize::get);
+    let part = parts.get(number - 1).ok_or(Problem::NotFound("audio"))?;
+    let key = ObjectKey::parse(&part.object_key).map_err(|_| Problem::NotFound("audio"))?;
+    let mut response = play_object(&request, &key, &state).await?;
+    if number < parts.len() {
+        let next = format!("<?part={}>; rel=\"next\"", number + 1);
+        response.headers_mut().insert(LINK, HeaderValue::try_from(next).map_err(|_| Problem::NotFound("audio"))?);
+    }
+    Ok(response)
+}
+
+async fn play_object(request: &HttpRequest, key: &ObjectKey, state: &HttpState) -> Result<HttpResponse, Problem> {
+    let path = match state.objects.locate(key).await? {
         Location::File(path) => path,
         Location::Url(url) => return Ok(HttpResponse::TemporaryRedirect().insert_header((LOCATION, url)).finish()),
     };
@@ -68,7 +96,7 @@ pub(super) async fn play(
         _ => Problem::File(error),
     })?;
     let inline = ContentDisposition { disposition: DispositionType::Inline, parameters: Vec::new() };
-    let mut response = file.set_content_disposition(inline).into_response(&request);
+    let mut response = file.set_content_disposition(inline).into_response(request);
     if response.status().is_client_error() {
         let mut headers = response.headers().clone();
         headers.remove(CONTENT_TYPE);
@@ -76,7 +104,7 @@ pub(super) async fn play(
         return Err(Problem::Status(response.status(), headers));
     }
     let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type(&key)));
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type(key)));
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     Ok(response)
 }

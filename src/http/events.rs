@@ -8,10 +8,13 @@ use std::{collections::HashMap, hash::Hash, sync::Arc};
 
 use async_trait::async_trait;
 
-use super::json::{JsonWriter, Stopped};
+use super::{
+    json::{JsonWriter, Stopped},
+    parameters::EventsShown,
+};
 use crate::{
     domain::{SessionId, UserId},
-    store::{EventCursor, EventRow, Store, StoreError},
+    store::{EventQuery, EventRow, Reads, StoreError},
 };
 
 /// Above this many rows a page gets no faster.
@@ -24,42 +27,53 @@ const PAGE_BYTES: usize = 4 * 1024 * 1024;
 /// Who has events: a session, or a user outside of sessions.
 #[async_trait]
 pub(super) trait Owner: Clone + Eq + Hash + Send + Sync {
-    async fn events(
-        store: &dyn Store,
-        owners: &[Self],
-        after: Option<EventCursor>,
-        limit: u32,
-    ) -> Result<Vec<EventRow<Self>>, StoreError>;
+    async fn events(reads: &dyn Reads, owners: &[Self], query: &EventQuery) -> Result<Vec<EventRow<Self>>, StoreError>;
 }
 
 #[async_trait]
 impl Owner for SessionId {
-    async fn events(
-        store: &dyn Store,
-        owners: &[Self],
-        after: Option<EventCursor>,
-        limit: u32,
-    ) -> Result<Vec<EventRow<Self>>, StoreError> {
-        store.session_events(owners, after, limit).await
+    async fn events(reads: &dyn Reads, owners: &[Self], query: &EventQuery) -> Result<Vec<EventRow<Self>>, StoreError> {
+        reads.session_events(owners, query).await
     }
 }
 
 #[async_trait]
 impl Owner for UserId {
-    async fn events(
-        store: &dyn Store,
-        owners: &[Self],
-        after: Option<EventCursor>,
-        limit: u32,
-    ) -> Result<Vec<EventRow<Self>>, StoreError> {
-        store.user_events(owners, after, limit).await
+    async fn events(reads: &dyn Reads, owners: &[Self], query: &EventQuery) -> Result<Vec<EventRow<Self>>, StoreError> {
+        reads.user_events(owners, query).await
+    }
+}
+
+/// How many rows to fetch at a time: events are 100 bytes or 10 MB.
+pub(super) struct PageSize(u32);
+
+impl Default for PageSize {
+    fn default() -> Self {
+        Self(FIRST_PAGE_ROWS)
+    }
+}
+
+impl PageSize {
+    pub(super) const fn rows(&self) -> u32 {
+        self.0
+    }
+
+    /// Sizes the next page by the rows of this one.
+    pub(super) fn learn<O>(&mut self, rows: &[EventRow<O>]) {
+        if rows.is_empty() {
+            return;
+        }
+        let bytes: usize = rows.iter().map(|row| row.data.len() + size_of::<EventRow<O>>()).sum();
+        let fitting = PAGE_BYTES / (bytes / rows.len()).max(1);
+        self.0 = u32::try_from(fitting).unwrap_or(MAX_PAGE_ROWS).clamp(1, MAX_PAGE_ROWS);
     }
 }
 
 /// Fetches events for owners in the order they are listed.
 pub(super) struct EventReader<O> {
-    store: Arc<dyn Store>,
-    page_rows: u32,
+    reads: Arc<dyn Reads>,
+    shown: EventsShown,
+    size: PageSize,
     /// Whole answers for the next owners; an owner that is not in here is read page by page.
     fetched: HashMap<O, Vec<EventRow<O>>>,
     /// How many owners are still covered by `fetched`.
@@ -67,19 +81,28 @@ pub(super) struct EventReader<O> {
 }
 
 impl<O: Owner> EventReader<O> {
-    pub(super) fn new(store: Arc<dyn Store>) -> Self {
-        Self { store, page_rows: FIRST_PAGE_ROWS, fetched: HashMap::new(), covered: 0 }
+    pub(super) fn new(reads: Arc<dyn Reads>, shown: EventsShown) -> Self {
+        Self { reads, shown, size: PageSize::default(), fetched: HashMap::new(), covered: 0 }
     }
 
-    /// Writes `"events":[…],"numEvents":n` of the first owner of `ahead`: the owners still to come, with the number
-    /// of events each is said to have. The number written is the number of events written.
+    /// Writes `,"events":[…],"numEvents":n`, or as much of it as is shown, of the first owner of `ahead`: the owners still
+    /// to come, with the number of events each is said to have. The number written is the number of events written.
     pub(super) async fn write(&mut self, ahead: &[(O, u64)], out: &mut JsonWriter) -> Result<(), Stopped> {
         let Some((owner, expected)) = ahead.first() else { return Ok(()) };
+        match self.shown {
+            EventsShown::Full => {}
+            EventsShown::Count => {
+                out.raw(",\"numEvents\":");
+                out.display(expected);
+                return Ok(());
+            }
+            EventsShown::None => return Ok(()),
+        }
         if self.covered == 0 {
             self.fetch_ahead(ahead).await?;
         }
         self.covered -= 1;
-        out.raw("\"events\":[");
+        out.raw(",\"events\":[");
         let mut written = 0_u64;
         if let Some(rows) = self.fetched.remove(owner) {
             write_rows(rows, &mut written, out).await?;
@@ -93,7 +116,7 @@ impl<O: Owner> EventReader<O> {
 
     /// One query for as many owners as fit into a page.
     async fn fetch_ahead(&mut self, ahead: &[(O, u64)]) -> Result<(), Stopped> {
-        let mut room = u64::from(self.page_rows);
+        let mut room = u64::from(self.size.rows());
         let fitting = ahead.iter().take_while(|(_, expected)| {
             let fits = *expected <= room;
             room = room.saturating_sub(*expected);
@@ -107,12 +130,12 @@ impl<O: Owner> EventReader<O> {
             return Ok(());
         }
         // One more than can be there: if it comes, events were added meanwhile and others may be missing.
-        let limit = self.page_rows + 1;
-        let rows = O::events(&*self.store, &owners, None, limit).await?;
+        let limit = self.size.rows() + 1;
+        let rows = O::events(&*self.reads, &owners, &EventQuery::page(None, limit)).await?;
         if rows.len() >= limit as usize {
             return Ok(());
         }
-        self.learn(&rows);
+        self.size.learn(&rows);
         self.fetched.extend(owners.into_iter().map(|owner| (owner, Vec::new())));
         for row in rows {
             if let Some(events) = self.fetched.get_mut(&row.owner) {
@@ -125,10 +148,10 @@ impl<O: Owner> EventReader<O> {
     async fn write_pages(&mut self, owner: &O, written: &mut u64, out: &mut JsonWriter) -> Result<(), Stopped> {
         let mut after = None;
         loop {
-            let limit = self.page_rows;
-            let rows = O::events(&*self.store, std::slice::from_ref(owner), after, limit).await?;
+            let limit = self.size.rows();
+            let rows = O::events(&*self.reads, std::slice::from_ref(owner), &EventQuery::page(after, limit)).await?;
             let is_last = rows.len() < limit as usize;
-            self.learn(&rows);
+            self.size.learn(&rows);
             after = rows.last().map(EventRow::cursor).or(after);
             write_rows(rows, written, out).await?;
             if is_last {
@@ -136,35 +159,33 @@ impl<O: Owner> EventReader<O> {
             }
         }
     }
-
-    /// Sizes the next page by the rows of this one: events are 100 bytes or 10 MB.
-    fn learn(&mut self, rows: &[EventRow<O>]) {
-        if rows.is_empty() {
-            return;
-        }
-        let bytes: usize = rows.iter().map(|row| row.data.len() + size_of::<EventRow<O>>()).sum();
-        let fitting = PAGE_BYTES / (bytes / rows.len()).max(1);
-        self.page_rows = u32::try_from(fitting).unwrap_or(MAX_PAGE_ROWS).clamp(1, MAX_PAGE_ROWS);
-    }
 }
 
 async fn write_rows<O>(rows: Vec<EventRow<O>>, written: &mut u64, out: &mut JsonWriter) -> Result<(), Stopped> {
     for row in rows {
-        out.raw(if *written == 0 { "{\"name\":" } else { ",{\"name\":" });
+        if *written > 0 {
+            out.raw(",");
+        }
         *written += 1;
-        out.string(row.name.as_str());
-        out.raw(",\"seq\":");
-        out.display(row.seq);
-        out.raw(",\"data\":");
-        out.raw(&row.data);
-        out.raw(",\"timestamp\":\"");
-        out.display(row.client_at.unwrap_or(row.received_at));
-        out.raw("\",\"receivedAt\":\"");
-        out.display(row.received_at);
-        out.raw("\"}");
+        write_row(&row, out);
         out.pass_on().await?;
     }
     Ok(())
+}
+
+/// One event as a JSON object.
+pub(super) fn write_row<O>(row: &EventRow<O>, out: &mut JsonWriter) {
+    out.raw("{\"name\":");
+    out.string(row.name.as_str());
+    out.raw(",\"seq\":");
+    out.display(row.seq);
+    out.raw(",\"data\":");
+    out.raw(&row.data);
+    out.raw(",\"timestamp\":\"");
+    out.display(row.client_at.unwrap_or(row.received_at));
+    out.raw("\",\"receivedAt\":\"");
+    out.display(row.received_at);
+    out.raw("\"}");
 }
 
 #[cfg(test)]
@@ -210,14 +231,10 @@ mod tests {
 
     #[async_trait]
     impl Owner for Shelf {
-        async fn events(
-            _: &dyn Store,
-            owners: &[Self],
-            after: Option<EventCursor>,
-            limit: u32,
-        ) -> Result<Vec<EventRow<Self>>, StoreError> {
+        async fn events(_: &dyn Reads, owners: &[Self], query: &EventQuery) -> Result<Vec<EventRow<Self>>, StoreError> {
+            let limit = query.limit;
             owners[0].limits.lock().unwrap_or_else(PoisonError::into_inner).push(limit);
-            let first = after.map_or(1, |cursor| cursor.seq + 1);
+            let first = query.after.map_or(1, |cursor| cursor.seq + 1);
             let rows = owners.iter().flat_map(|owner| {
                 (first..=i64::from(owner.rows)).map(|seq| EventRow {
                     owner: owner.clone(),
@@ -242,11 +259,11 @@ mod tests {
             connect_timeout: Duration::from_secs(1),
             statement_timeout: Duration::from_secs(1),
         };
-        let mut reader = EventReader::new(Arc::new(SqliteStore::open(&options).await.unwrap()));
+        let mut reader = EventReader::new(Arc::new(SqliteStore::open(&options).await.unwrap()), EventsShown::Full);
         let shelves = shelves.to_vec();
         let text = super::super::json::collect(|mut out| async move {
             for index in 0..shelves.len() {
-                out.raw(if index == 0 { "[{" } else { ",{" });
+                out.raw(if index == 0 { "[{\"id\":0" } else { ",{\"id\":0" });
                 reader.write(&shelves[index..], &mut out).await?;
                 out.raw("}");
             }

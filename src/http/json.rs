@@ -87,11 +87,28 @@ impl JsonWriter {
     }
 }
 
+/// One value a line.
+pub(super) const NDJSON: &str = "application/x-ndjson";
+
+/// Answers with the JSON that `produce` writes: see [`stream_text`].
+///
+/// # Errors
+/// As [`stream_text`].
+pub(super) async fn stream_json<F>(produce: impl FnOnce(JsonWriter) -> F) -> Result<HttpResponse, Problem>
+where
+    F: Future<Output = Result<(), Stopped>> + 'static,
+{
+    stream_text("application/json", produce).await
+}
+
 /// Answers with what `produce` writes. It runs as part of the body: when the client leaves, it is dropped.
 ///
 /// # Errors
 /// What `produce` failed with before its first chunk was full: then there is still a status line to tell it.
-pub(super) async fn stream_json<F>(produce: impl FnOnce(JsonWriter) -> F) -> Result<HttpResponse, Problem>
+pub(super) async fn stream_text<F>(
+    content_type: &'static str,
+    produce: impl FnOnce(JsonWriter) -> F,
+) -> Result<HttpResponse, Problem>
 where
     F: Future<Output = Result<(), Stopped>> + 'static,
 {
@@ -108,9 +125,7 @@ where
             BrokenOff
         })
     });
-    Ok(HttpResponse::Ok()
-        .content_type("application/json")
-        .streaming(stream::once(async move { Ok(first) }).chain(rest)))
+    Ok(HttpResponse::Ok().content_type(content_type).streaming(stream::once(async move { Ok(first) }).chain(rest)))
 }
 
 /// Drives the producer and hands out its chunks, in one task.

@@ -12,13 +12,17 @@ mod events;
 mod gate;
 mod json;
 mod ops;
+mod paging;
+mod parameters;
 mod problem;
+mod session_events;
 mod sessions;
 mod users;
+mod version;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
-use actix_web::{FromRequest, Handler, Resource, Responder, guard, web};
+use actix_web::{FromRequest, Handler, Resource, Responder, dev::HttpServiceFactory, guard, middleware::Compress, web};
 
 pub use connect::{DoorLimits, DoorState};
 pub use gate::{harden, let_in};
@@ -35,13 +39,15 @@ pub struct HttpState {
     pub erasure: Erasure,
     pub readiness: Readiness,
     pub access: Access,
+    /// How long links to audio in answers are good.
+    pub audio_link_lifetime: Duration,
     /// Requests with more in their headers are refused.
     pub max_header_bytes: usize,
 }
 
 /// Mounts the doors for those who record. Before [`configure`], which answers for all other paths.
 pub fn configure_doors(cfg: &mut web::ServiceConfig, plain: DoorState, socketio: &Arc<EngineDoor>) {
-    cfg.app_data(web::Data::new(plain)).service(get("/ws", connect::plain)).service(socketio.resource("/socket.io"));
+    cfg.app_data(web::Data::new(plain)).service(door("/ws", connect::plain)).service(socketio.resource("/socket.io"));
 }
 
 /// Mounts every route of this module, and the answer for paths that are not there.
@@ -51,6 +57,8 @@ pub fn configure(cfg: &mut web::ServiceConfig, state: HttpState) {
         .service(get("/", ops::about))
         .service(get("/sessions", sessions::list))
         .service(get_and_delete("/sessions/{id}", sessions::one, delete::session))
+        .service(get("/sessions/{id}/events", session_events::list))
+        .service(get_and_head("/sessions/{id}/audio", audio::play_session))
         .service(get("/users", users::list))
         .service(get_and_delete("/users/{id}", users::one, delete::user))
         .service(get_and_head("/audio/{key:.*}", audio::play))
@@ -58,16 +66,24 @@ pub fn configure(cfg: &mut web::ServiceConfig, state: HttpState) {
         .service(get_and_head("/readyz", ops::ready));
 }
 
-fn get<F, Args>(path: &str, handler: F) -> Resource
+/// Answers that are texts, compressed for who asks for it.
+fn get<F, Args>(path: &str, handler: F) -> impl HttpServiceFactory + use<F, Args>
 where
     F: Handler<Args>,
     Args: FromRequest + 'static,
     F::Output: Responder + 'static,
 {
-    web::resource(path).route(web::get().to(handler)).default_service(web::to(problem::only_get))
+    web::resource(path)
+        .route(web::get().to(handler))
+        .default_service(web::to(problem::only_get))
+        .wrap(Compress::default())
 }
 
-fn get_and_delete<G, D, Args, Doomed>(path: &str, get: G, delete: D) -> Resource
+fn get_and_delete<G, D, Args, Doomed>(
+    path: &str,
+    get: G,
+    delete: D,
+) -> impl HttpServiceFactory + use<G, D, Args, Doomed>
 where
     G: Handler<Args>,
     Args: FromRequest + 'static,
@@ -80,6 +96,17 @@ where
         .route(web::get().to(get))
         .route(web::delete().to(delete))
         .default_service(web::to(problem::only_get_and_delete))
+        .wrap(Compress::default())
+}
+
+/// A websocket door.
+fn door<F, Args>(path: &str, handler: F) -> Resource
+where
+    F: Handler<Args>,
+    Args: FromRequest + 'static,
+    F::Output: Responder + 'static,
+{
+    web::resource(path).route(web::get().to(handler)).default_service(web::to(problem::only_get))
 }
 
 /// Players and load balancers look before they fetch.

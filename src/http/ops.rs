@@ -68,6 +68,8 @@ pub(super) async fn about() -> impl Responder {
             "/ws": "plain WebSocket door",
             "/sessions": "all sessions with their events, newest first",
             "/sessions/{id}": "one session",
+            "/sessions/{id}/events": "its events, one a line",
+            "/sessions/{id}/audio": "its audio",
             "/users": "all users with their events outside sessions, newest first",
             "/users/{id}": "one user",
             "/audio/{key}": "stored audio, with Range requests",

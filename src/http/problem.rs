@@ -36,6 +36,11 @@ pub enum Problem {
     MethodNotAllowed(&'static str),
     /// The request makes no sense.
     BadRequest(String),
+    /// A parameter of the query that is not known, or makes no sense.
+    BadParameter {
+        name: String,
+        reason: String,
+    },
     /// Too many of these; ask again after that time.
     RateLimited(Duration),
     /// No key, or one that is not valid.
@@ -64,6 +69,8 @@ struct Document<'a> {
     status: u16,
     #[serde(skip_serializing_if = "str::is_empty")]
     detail: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    parameter: Option<&'a str>,
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     reasons: &'a [&'static str],
 }
@@ -75,6 +82,7 @@ impl fmt::Display for Problem {
             Self::NotFound(what) => write!(f, "there is no such {what}"),
             Self::MethodNotAllowed(allowed) => write!(f, "this path takes {allowed}"),
             Self::BadRequest(reason) => f.write_str(reason),
+            Self::BadParameter { name, reason } => write!(f, "the parameter {name:?} {reason}"),
             Self::ForeignOrigin(error) => error.fmt(f),
             Self::RateLimited(_) => f.write_str("too many of these: ask again later"),
             Self::Unauthorized(refusal) | Self::Forbidden(refusal) => refusal.fmt(f),
@@ -96,7 +104,7 @@ impl ResponseError for Problem {
         match self {
             Self::NotFound(_) => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed(_) => StatusCode::METHOD_NOT_ALLOWED,
-            Self::BadRequest(_) => StatusCode::BAD_REQUEST,
+            Self::BadRequest(_) | Self::BadParameter { .. } => StatusCode::BAD_REQUEST,
             Self::ForeignOrigin(_) | Self::Forbidden(_) => StatusCode::FORBIDDEN,
             Self::RateLimited(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::Unauthorized(_) => StatusCode::UNAUTHORIZED,
@@ -126,6 +134,7 @@ impl ResponseError for Problem {
             title: status.canonical_reason().unwrap_or("Error"),
             status: status.as_u16(),
             detail: &detail,
+            parameter: if let Self::BadParameter { name, .. } = self { Some(name) } else { None },
             reasons: if let Self::NotReady(reasons) = self { reasons } else { &[] },
         };
         let mut response = HttpResponse::build(status);

@@ -9,19 +9,35 @@ use super::{
     audio::AudioLinks,
     events::EventReader,
     json::{JsonWriter, Stopped, stream_json},
+    paging::Paging,
+    parameters::{EventsShown, Parameters},
     problem::Problem,
+    version::Version,
 };
 use crate::{
     domain::{AudioPart, SessionId},
-    store::{SessionCursor, SessionRow},
+    store::{SessionCursor, SessionFilter, SessionQuery, SessionRow, View},
 };
 
 /// Sessions fetched at once: with their audio parts a few hundred kB.
 const PAGE_ROWS: u32 = 100;
+/// The first time: the events of all of them are counted before anything is answered.
+const FIRST_PAGE_ROWS: u32 = 10;
 
 pub(super) async fn list(request: HttpRequest, state: web::Data<HttpState>) -> Result<HttpResponse, Problem> {
+    let mut parameters = Parameters::of(&request);
+    let paging = Paging::of(&mut parameters)?;
+    let filter = SessionFilter {
+        user: parameters.user()?,
+        status: parameters.status()?,
+        since: parameters.time("since")?,
+        until: parameters.time("until")?,
+        has_audio: parameters.boolean("hasAudio")?,
+    };
+    let shown = parameters.events()?;
+    parameters.finish()?;
     let links = AudioLinks::for_request(&request, &state);
-    stream_json(|out| write_all(state, links, out)).await
+    stream_json(|out| write_list(state, links, filter, paging, shown, out)).await
 }
 
 /// An id that is no UUID names no session: 404, not 400.
@@ -31,49 +47,80 @@ pub(super) async fn one(
     state: web::Data<HttpState>,
 ) -> Result<HttpResponse, Problem> {
     let id: SessionId = id.parse().map_err(|_| Problem::NotFound("session"))?;
+    let mut parameters = Parameters::of(&request);
+    let shown = parameters.events()?;
+    parameters.finish()?;
     let row = state.store.session(id).await?.ok_or(Problem::NotFound("session"))?;
+    let parts = state.store.audio_parts(&[id]).await?;
+    let version = Version::of_session(&row, &parts, request.query_string(), state.audio_link_lifetime);
+    if version.is_known_to(&request) {
+        return Ok(version.not_modified());
+    }
     let links = AudioLinks::for_request(&request, &state);
-    stream_json(|mut out| async move {
+    let mut answer = stream_json(|mut out| async move {
+        let mut events = EventReader::new(state.store.clone(), shown);
         out.raw("{\"session\":");
-        write_page(&state, &links, &mut EventReader::new(state.store.clone()), vec![row], &mut out).await?;
+        write_session(&links, &mut events, &[(row.session, row.num_events)], &row, &parts, &mut out).await?;
         out.raw("}");
         out.flush().await
     })
-    .await
+    .await?;
+    version.tell(&mut answer);
+    Ok(answer)
 }
 
-async fn write_all(state: web::Data<HttpState>, links: AudioLinks, mut out: JsonWriter) -> Result<(), Stopped> {
-    let mut events = EventReader::new(state.store.clone());
-    let mut after = None;
+async fn write_list(
+    state: web::Data<HttpState>,
+    links: AudioLinks,
+    filter: SessionFilter,
+    mut paging: Paging<SessionCursor>,
+    shown: EventsShown,
+    mut out: JsonWriter,
+) -> Result<(), Stopped> {
+    let view = state.store.view().await?;
+    let mut events = EventReader::new(view.clone(), shown);
+    let (mut is_first, mut page_rows) = (true, FIRST_PAGE_ROWS);
     out.raw("{\"sessions\":[");
     loop {
-        let page = state.store.sessions(after, PAGE_ROWS).await?;
-        let is_last = page.len() < PAGE_ROWS as usize;
-        if after.is_some() && !page.is_empty() {
+        let asked = paging.asked(page_rows);
+        let query = SessionQuery {
+            filter: filter.clone(),
+            after: paging.after(),
+            limit: asked,
+            counts_events: shown != EventsShown::None,
+        };
+        let mut page = view.sessions(&query).await?;
+        let is_end =
+            paging.is_end(&mut page, asked, |row| SessionCursor { opened_at: row.opened_at, session: row.session });
+        if !is_first && !page.is_empty() {
             out.raw(",");
         }
-        after = page.last().map(|row| SessionCursor { opened_at: row.opened_at, session: row.session });
-        write_page(&state, &links, &mut events, page, &mut out).await?;
-        if is_last {
+        is_first &= page.is_empty();
+        write_page(&*view, &links, &mut events, &page, &mut out).await?;
+        if is_end {
             break;
         }
+        page_rows = PAGE_ROWS;
     }
-    out.raw("]}");
+    view.end().await;
+    out.raw("]");
+    paging.write_next(&mut out);
+    out.raw("}");
     out.flush().await
 }
 
 /// Writes the sessions of one page, separated by commas.
 async fn write_page(
-    state: &HttpState,
+    view: &dyn View,
     links: &AudioLinks,
     events: &mut EventReader<SessionId>,
-    page: Vec<SessionRow>,
+    page: &[SessionRow],
     out: &mut JsonWriter,
 ) -> Result<(), Stopped> {
     let ids: Vec<SessionId> = page.iter().map(|row| row.session).collect();
     let mut parts: HashMap<SessionId, Vec<AudioPart>> = HashMap::new();
     if !ids.is_empty() {
-        for part in state.store.audio_parts(&ids).await? {
+        for part in view.audio_parts(&ids).await? {
             parts.entry(part.session).or_default().push(part);
         }
     }
@@ -83,12 +130,25 @@ async fn write_page(
             out.raw(",");
         }
         let parts = parts.remove(&row.session).unwrap_or_default();
-        write_head(row, out);
-        write_audio(links, &parts, out).await;
-        events.write(&ahead[index..], out).await?;
-        out.raw("}");
+        write_session(links, events, &ahead[index..], row, &parts, out).await?;
         out.pass_on().await?;
     }
+    Ok(())
+}
+
+/// `ahead`: this session and those after it, with their numbers of events.
+async fn write_session(
+    links: &AudioLinks,
+    events: &mut EventReader<SessionId>,
+    ahead: &[(SessionId, u64)],
+    row: &SessionRow,
+    parts: &[AudioPart],
+    out: &mut JsonWriter,
+) -> Result<(), Stopped> {
+    write_head(row, out);
+    write_audio(links, parts, out).await;
+    events.write(ahead, out).await?;
+    out.raw("}");
     Ok(())
 }
 
@@ -136,5 +196,5 @@ async fn write_audio(links: &AudioLinks, parts: &[AudioPart], out: &mut JsonWrit
         out.value(&part.ended_at);
         out.raw("}");
     }
-    out.raw("]},");
+    out.raw("]}");
 }

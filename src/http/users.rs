@@ -1,63 +1,101 @@
 //! `GET /users` and `GET /users/{id}`. The events shown are those outside of any session; `numEvents` counts them.
 
-use actix_web::{HttpResponse, web};
+use actix_web::{HttpRequest, HttpResponse, web};
 
 use super::{
     HttpState,
     events::EventReader,
     json::{JsonWriter, Stopped, stream_json},
+    paging::Paging,
+    parameters::{EventsShown, Parameters},
     problem::Problem,
 };
 use crate::{
     domain::{Timestamp, UserId},
-    store::{UserCursor, UserRow},
+    store::{UserCursor, UserFilter, UserQuery, UserRow},
 };
 
 /// Users fetched at once.
 const PAGE_ROWS: u32 = 100;
 
-pub(super) async fn list(state: web::Data<HttpState>) -> Result<HttpResponse, Problem> {
-    stream_json(|out| write_all(state, out)).await
+pub(super) async fn list(request: HttpRequest, state: web::Data<HttpState>) -> Result<HttpResponse, Problem> {
+    let mut parameters = Parameters::of(&request);
+    let paging = Paging::of(&mut parameters)?;
+    let filter = UserFilter {
+        user: parameters.user()?,
+        connected: parameters.boolean("connected")?,
+        status: parameters.status()?,
+        since: parameters.time("since")?,
+        until: parameters.time("until")?,
+        has_audio: parameters.boolean("hasAudio")?,
+    };
+    let shown = parameters.events()?;
+    parameters.finish()?;
+    stream_json(|out| write_list(state, filter, paging, shown, out)).await
 }
 
 /// A text that no user could have as id names no user: 404, not 400.
-pub(super) async fn one(id: web::Path<String>, state: web::Data<HttpState>) -> Result<HttpResponse, Problem> {
+pub(super) async fn one(
+    request: HttpRequest,
+    id: web::Path<String>,
+    state: web::Data<HttpState>,
+) -> Result<HttpResponse, Problem> {
     let id = UserId::parse(&id).map_err(|_| Problem::NotFound("user"))?;
+    let mut parameters = Parameters::of(&request);
+    let shown = parameters.events()?;
+    parameters.finish()?;
     let row = state.store.user(&id, Timestamp::now()).await?.ok_or(Problem::NotFound("user"))?;
     stream_json(|mut out| async move {
         out.raw("{\"user\":");
-        write_page(&mut EventReader::new(state.store.clone()), vec![row], &mut out).await?;
+        write_page(&mut EventReader::new(state.store.clone(), shown), &[row], &mut out).await?;
         out.raw("}");
         out.flush().await
     })
     .await
 }
 
-async fn write_all(state: web::Data<HttpState>, mut out: JsonWriter) -> Result<(), Stopped> {
-    let mut events = EventReader::new(state.store.clone());
+async fn write_list(
+    state: web::Data<HttpState>,
+    filter: UserFilter,
+    mut paging: Paging<UserCursor>,
+    shown: EventsShown,
+    mut out: JsonWriter,
+) -> Result<(), Stopped> {
+    let view = state.store.view().await?;
+    let mut events = EventReader::new(view.clone(), shown);
     // One clock for the whole answer decides who counts as connected.
     let now = Timestamp::now();
-    let mut after: Option<UserCursor> = None;
+    let mut is_first = true;
     out.raw("{\"users\":[");
     loop {
-        let is_first = after.is_none();
-        let page = state.store.users(after, PAGE_ROWS, now).await?;
-        let is_last = page.len() < PAGE_ROWS as usize;
+        let asked = paging.asked(PAGE_ROWS);
+        let query = UserQuery {
+            filter: filter.clone(),
+            after: paging.after(),
+            limit: asked,
+            counts_events: shown != EventsShown::None,
+        };
+        let mut page = view.users(&query, now).await?;
+        let is_end =
+            paging.is_end(&mut page, asked, |row| UserCursor { created_at: row.created_at, user: row.user.clone() });
         if !is_first && !page.is_empty() {
             out.raw(",");
         }
-        after = page.last().map(|row| UserCursor { created_at: row.created_at, user: row.user.clone() });
-        write_page(&mut events, page, &mut out).await?;
-        if is_last {
+        is_first &= page.is_empty();
+        write_page(&mut events, &page, &mut out).await?;
+        if is_end {
             break;
         }
     }
-    out.raw("]}");
+    view.end().await;
+    out.raw("]");
+    paging.write_next(&mut out);
+    out.raw("}");
     out.flush().await
 }
 
 /// Writes the users of one page, separated by commas.
-async fn write_page(events: &mut EventReader<UserId>, page: Vec<UserRow>, out: &mut JsonWriter) -> Result<(), Stopped> {
+async fn write_page(events: &mut EventReader<UserId>, page: &[UserRow], out: &mut JsonWriter) -> Result<(), Stopped> {
     let ahead: Vec<(UserId, u64)> = page.iter().map(|row| (row.user.clone(), row.num_events)).collect();
     for (index, row) in page.iter().enumerate() {
         if index > 0 {
@@ -86,5 +124,4 @@ fn write_head(row: &UserRow, out: &mut JsonWriter) {
     out.value(&row.updated_at);
     out.raw(",\"numSessions\":");
     out.display(row.num_sessions);
-    out.raw(",");
 }

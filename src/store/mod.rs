@@ -9,12 +9,15 @@ mod batch;
 mod decode;
 mod erase;
 mod error;
+mod listing;
 mod postgres;
+mod query;
 mod refusal;
 mod rows;
 mod session_news;
 mod sql;
 mod sqlite;
+mod view;
 
 use std::{sync::Arc, time::Duration};
 
@@ -23,6 +26,7 @@ use async_trait::async_trait;
 pub use erase::{Erase, Erased, ROWS_A_STEP};
 pub use error::{StoreError, StoreErrorKind};
 pub use postgres::PostgresStore;
+pub use query::{EventFilter, EventQuery, SessionFilter, SessionQuery, UserFilter, UserQuery};
 pub use refusal::refusal;
 pub use rows::{
     EventCursor, EventRow, ExpiredSession, OpenSession, SessionCursor, SessionRow, StreamState, UserCursor, UserRow,
@@ -32,9 +36,39 @@ pub use sqlite::SqliteStore;
 
 use crate::domain::{AudioPart, NodeId, Record, RunId, SessionId, StreamId, Timestamp, UserId};
 
+/// What lists are made of.
+#[async_trait]
+pub trait Reads: Send + Sync {
+    async fn sessions(&self, query: &SessionQuery) -> Result<Vec<SessionRow>, StoreError>;
+
+    /// Events of the sessions given. Grouped by session in no particular order of sessions; within one by
+    /// `(received_at, stream, seq)`. A cursor is for a call with a single session.
+    async fn session_events(
+        &self,
+        sessions: &[SessionId],
+        query: &EventQuery,
+    ) -> Result<Vec<EventRow<SessionId>>, StoreError>;
+
+    /// The stored audio parts of the sessions given, by session, then by start.
+    async fn audio_parts(&self, sessions: &[SessionId]) -> Result<Vec<AudioPart>, StoreError>;
+
+    /// `now` decides who counts as connected.
+    async fn users(&self, query: &UserQuery, now: Timestamp) -> Result<Vec<UserRow>, StoreError>;
+
+    /// Events of the users given that lie outside any session. Same order and paging as [`Self::session_events`].
+    async fn user_events(&self, users: &[UserId], query: &EventQuery) -> Result<Vec<EventRow<UserId>>, StoreError>;
+}
+
+/// The same at one moment: see [`Store::view`].
+#[async_trait]
+pub trait View: Reads {
+    /// Gives the connection back for others; a view that is dropped instead closes it.
+    async fn end(&self);
+}
+
 /// A database that is open. Reads run on a pool of their own and never wait for writers.
 #[async_trait]
-pub trait Store: Erase + Send + Sync + 'static {
+pub trait Store: Reads + Erase + Send + Sync + 'static {
     /// Brings the schema up to date. Several nodes may do so at once.
     async fn migrate(&self) -> Result<(), StoreError>;
 
@@ -70,22 +104,10 @@ pub trait Store: Erase + Send + Sync + 'static {
         opened_before: Timestamp,
     ) -> Result<Vec<ExpiredSession>, StoreError>;
 
-    /// Sessions, newest first (by opening time, then id), after `after`.
-    async fn sessions(&self, after: Option<SessionCursor>, limit: u32) -> Result<Vec<SessionRow>, StoreError>;
+    /// Reads as of one moment, the first query's. For at most 30 s: a reader that takes longer reads on as if it had none.
+    async fn view(&self) -> Result<Arc<dyn View>, StoreError>;
 
     async fn session(&self, session: SessionId) -> Result<Option<SessionRow>, StoreError>;
-
-    /// Events of the sessions given. Grouped by session in no particular order of sessions; within one by
-    /// `(received_at, stream, seq)`. `after` is for a call with a single session.
-    async fn session_events(
-        &self,
-        sessions: &[SessionId],
-        after: Option<EventCursor>,
-        limit: u32,
-    ) -> Result<Vec<EventRow<SessionId>>, StoreError>;
-
-    /// The stored audio parts of the sessions given, by session, then by start.
-    async fn audio_parts(&self, sessions: &[SessionId]) -> Result<Vec<AudioPart>, StoreError>;
 
     /// The stored audio parts of a stream, in the order of its bytes.
     async fn stream_parts(&self, stream: StreamId) -> Result<Vec<AudioPart>, StoreError>;
@@ -93,18 +115,7 @@ pub trait Store: Erase + Send + Sync + 'static {
     /// One part, by its run.
     async fn audio_part(&self, run: RunId) -> Result<Option<AudioPart>, StoreError>;
 
-    /// Users, newest first (by creation time, then id), after `after`.
-    async fn users(&self, after: Option<UserCursor>, limit: u32, now: Timestamp) -> Result<Vec<UserRow>, StoreError>;
-
     async fn user(&self, user: &UserId, now: Timestamp) -> Result<Option<UserRow>, StoreError>;
-
-    /// Events of the users given that lie outside any session. Same order and paging as [`Self::session_events`].
-    async fn user_events(
-        &self,
-        users: &[UserId],
-        after: Option<EventCursor>,
-        limit: u32,
-    ) -> Result<Vec<EventRow<UserId>>, StoreError>;
 
     /// Ends the pools. Later calls fail.
     async fn close(&self);

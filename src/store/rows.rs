@@ -102,6 +102,14 @@ pub struct EventCursor {
     pub seq: i64,
 }
 
+impl EventCursor {
+    /// Numbers begin at 1.
+    #[must_use]
+    pub const fn before_everything_at(received_at: Timestamp) -> Self {
+        Self { received_at, stream: StreamId::from_bytes([0; 16]), seq: 0 }
+    }
+}
+
 impl<O> EventRow<O> {
     /// The place of this event, to go on after it.
     pub const fn cursor(&self) -> EventCursor {

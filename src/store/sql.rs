@@ -9,46 +9,36 @@ pub(super) const OPEN_SESSION: &str = "
     WHERE user_id = $1 AND status = 'recording' AND opened_at >= $2 AND alive_at >= $3
     ORDER BY opened_at DESC, id DESC LIMIT 1";
 
-macro_rules! select_sessions {
-    ($rest:literal) => {
-        concat!(
-            "SELECT s.id, s.user_id, s.status, s.page, s.opened_at, s.ended_at,
-                    (SELECT count(*) FROM events e WHERE e.session_id = s.id)
-             FROM sessions s ",
-            $rest
-        )
+macro_rules! session_columns {
+    () => {
+        "SELECT s.id, s.user_id, s.status, s.page, s.opened_at, s.ended_at, "
     };
 }
 
-/// `$1`, `$2` the opening time and id to go on after, `$3` limit.
-pub(super) const SESSIONS: &str =
-    select_sessions!("WHERE (s.opened_at, s.id) < ($1, $2) ORDER BY s.opened_at DESC, s.id DESC LIMIT $3");
+macro_rules! session_events {
+    () => {
+        "(SELECT count(*) FROM events e WHERE e.session_id = s.id)"
+    };
+}
+
+/// The columns of a session, `s`, but for the last one.
+pub(super) const SESSION_BEGIN: &str = session_columns!();
+pub(super) const SESSION_EVENTS: &str = session_events!();
 
 /// `$1` session.
-pub(super) const SESSION: &str = select_sessions!("WHERE s.id = $1");
+pub(super) const SESSION: &str = concat!(session_columns!(), session_events!(), " FROM sessions s WHERE s.id = $1");
 
-// Counts where `EXISTS` would do: for that, Postgres may read everybody's presence for each page.
-macro_rules! select_users {
-    ($rest:literal) => {
-        concat!(
-            "SELECT u.id, u.name, u.email,
-                    (SELECT count(*) > 0 FROM presence p JOIN nodes n ON n.id = p.node_id
-                     WHERE p.user_id = u.id AND n.heartbeat_at > $1),
-                    u.created_at, u.updated_at,
-                    (SELECT count(*) FROM sessions s WHERE s.user_id = u.id),
-                    (SELECT count(*) FROM events e WHERE e.user_id = u.id AND e.session_id IS NULL)
-             FROM users u ",
-            $rest
-        )
-    };
-}
-
-/// `$1` heartbeats after which a node lives, `$2`, `$3` the creation time and id to go on after, `$4` limit.
-pub(super) const USERS: &str =
-    select_users!("WHERE (u.created_at, u.id) < ($2, $3) ORDER BY u.created_at DESC, u.id DESC LIMIT $4");
-
-/// `$1` heartbeats after which a node lives, `$2` user.
-pub(super) const USER: &str = select_users!("WHERE u.id = $2");
+/// The columns of a user, `u`, up to the time of a heartbeat after which a node lives, and behind it. Counts where `EXISTS`
+/// would do: for that, Postgres may read everybody's presence for each page.
+pub(super) const USER_BEGIN: &str = "
+    SELECT u.id, u.name, u.email,
+           (SELECT count(*) > 0 FROM presence p JOIN nodes n ON n.id = p.node_id
+            WHERE p.user_id = u.id AND n.heartbeat_at > ";
+pub(super) const USER_END: &str = "), u.created_at, u.updated_at,
+           (SELECT count(*) FROM sessions s WHERE s.user_id = u.id), ";
+/// The last column.
+pub(super) const USER_EVENTS: &str = "(SELECT count(*) FROM events e WHERE e.user_id = u.id AND e.session_id IS NULL)";
+pub(super) const NOT_COUNTED: &str = "CAST(0 AS bigint)";
 
 /// Merges news of a session, `excluded`, into its row, `s`, by the rules of [`super::session_news`]. Rows that would stay
 /// as they are are not written: records come again by the thousand after a restart. `$least` and `$greatest` are what the

@@ -12,8 +12,8 @@ use async_trait::async_trait;
 use shopaloud::{
     domain::{AudioPart, NodeId, Record, RunId, SessionId, StreamId, Timestamp, UserId},
     store::{
-        EventCursor, EventRow, ExpiredSession, OpenSession, SessionCursor, SessionRow, Store, StoreError,
-        StoreErrorKind, StoreWriter, StreamState, UserCursor, UserRow, WriteOutcome,
+        EventQuery, EventRow, ExpiredSession, OpenSession, Reads, SessionQuery, SessionRow, Store, StoreError,
+        StoreErrorKind, StoreWriter, StreamState, UserQuery, UserRow, View, WriteOutcome,
     },
 };
 use tokio::sync::watch;
@@ -183,6 +183,34 @@ impl StoreWriter for FakeWriter {
 }
 
 #[async_trait]
+impl Reads for FakeStore {
+    async fn sessions(&self, _: &SessionQuery) -> Result<Vec<SessionRow>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    async fn session_events(&self, _: &[SessionId], _: &EventQuery) -> Result<Vec<EventRow<SessionId>>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    async fn audio_parts(&self, _: &[SessionId]) -> Result<Vec<AudioPart>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    async fn users(&self, _: &UserQuery, _: Timestamp) -> Result<Vec<UserRow>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    async fn user_events(&self, _: &[UserId], _: &EventQuery) -> Result<Vec<EventRow<UserId>>, StoreError> {
+        Ok(Vec::new())
+    }
+}
+
+#[async_trait]
+impl View for FakeStore {
+    async fn end(&self) {}
+}
+
+#[async_trait]
 impl Store for FakeStore {
     async fn migrate(&self) -> Result<(), StoreError> {
         Ok(())
@@ -233,25 +261,12 @@ impl Store for FakeStore {
         Ok(Vec::new())
     }
 
-    async fn sessions(&self, _: Option<SessionCursor>, _: u32) -> Result<Vec<SessionRow>, StoreError> {
-        Ok(Vec::new())
+    async fn view(&self) -> Result<Arc<dyn View>, StoreError> {
+        Ok(Arc::new(self.clone()))
     }
 
     async fn session(&self, _: SessionId) -> Result<Option<SessionRow>, StoreError> {
         Ok(None)
-    }
-
-    async fn session_events(
-        &self,
-        _: &[SessionId],
-        _: Option<EventCursor>,
-        _: u32,
-    ) -> Result<Vec<EventRow<SessionId>>, StoreError> {
-        Ok(Vec::new())
-    }
-
-    async fn audio_parts(&self, _: &[SessionId]) -> Result<Vec<AudioPart>, StoreError> {
-        Ok(Vec::new())
     }
 
     async fn stream_parts(&self, _: StreamId) -> Result<Vec<AudioPart>, StoreError> {
@@ -262,21 +277,8 @@ impl Store for FakeStore {
         Ok(None)
     }
 
-    async fn users(&self, _: Option<UserCursor>, _: u32, _: Timestamp) -> Result<Vec<UserRow>, StoreError> {
-        Ok(Vec::new())
-    }
-
     async fn user(&self, _: &UserId, _: Timestamp) -> Result<Option<UserRow>, StoreError> {
         Ok(None)
-    }
-
-    async fn user_events(
-        &self,
-        _: &[UserId],
-        _: Option<EventCursor>,
-        _: u32,
-    ) -> Result<Vec<EventRow<UserId>>, StoreError> {
-        Ok(Vec::new())
     }
 
     async fn close(&self) {}

@@ -98,3 +98,31 @@ async fn no_path_leaves_the_folder() {
     }
     server.stop().await;
 }
+
+#[actix_web::test]
+async fn a_sessions_audio_is_played_part_by_part() {
+    let server = TestServer::start().await;
+    let (mut stream, opened) = Stream::open("anna", Profile::default(), 0);
+    let (session, started) = stream.open_session(None, 1);
+    server.write(&[opened, started]).await;
+    let path = format!("/sessions/{session}/audio");
+    assert_eq!(server.get(&path).await.status(), StatusCode::NOT_FOUND, "no audio yet");
+    server.attach(&stream, session, b"first part").await;
+    stream = Stream::open("anna", Profile::default(), 0).0;
+    server.attach(&stream, session, b"second").await;
+
+    let whole = server.get(&path).await;
+    assert_eq!(whole.status(), StatusCode::OK);
+    assert_eq!(whole.headers()["content-type"], "audio/webm");
+    assert_eq!(whole.headers()["link"], "<?part=2>; rel=\"next\"");
+    assert_eq!(whole.text().await.unwrap(), "first part");
+    let range = server.client.get(format!("{}{path}?part=2", server.base)).header("range", "bytes=3-");
+    let range = range.send().await.unwrap();
+    assert_eq!(range.status(), StatusCode::PARTIAL_CONTENT);
+    assert!(!range.headers().contains_key("link"), "it is the last one");
+    assert_eq!(range.text().await.unwrap(), "ond");
+    assert_eq!(server.get(&format!("{path}?part=3")).await.status(), StatusCode::NOT_FOUND);
+    let head = server.client.head(format!("{}{path}", server.base)).send().await.unwrap();
+    assert_eq!(head.headers()["content-length"], "10");
+    server.stop().await;
+}

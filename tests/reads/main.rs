@@ -5,4 +5,5 @@
 mod audio;
 mod lists;
 mod problems;
+mod queries;
 mod support;

@@ -1,15 +1,10 @@
 //! What is not there, not allowed, not possible now: always a problem document.
 
-use reqwest::{Method, Response, StatusCode};
-use serde_json::{Value, json};
+use reqwest::{Method, StatusCode};
+use serde_json::json;
 use shopaloud::domain::SessionId;
 
-use super::support::TestServer;
-
-async fn problem(response: Response) -> Value {
-    assert_eq!(response.headers()["content-type"], "application/problem+json");
-    response.json().await.unwrap()
-}
+use super::support::{TestServer, problem};
 
 #[actix_web::test]
 async fn what_is_not_there_is_404() {

@@ -73,6 +73,7 @@ impl TestServer {
             erasure: Erasure::new(store.clone(), objects.clone(), registry, nothing_to_drop),
             readiness: readiness.clone(),
             access: Access::open(&config).unwrap(),
+            audio_link_lifetime: config.audio_link_lifetime,
             max_header_bytes: config.server.max_header_bytes,
         };
         let server = HttpServer::new(move || App::new().configure(|cfg| http::configure(cfg, state.clone())))
@@ -197,4 +198,10 @@ impl Stream {
             received_at: at(at_ms),
         })
     }
+}
+
+/// What a refusal says.
+pub(crate) async fn problem(response: reqwest::Response) -> Value {
+    assert_eq!(response.headers()["content-type"], "application/problem+json");
+    response.json().await.unwrap()
 }

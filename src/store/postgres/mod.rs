@@ -6,11 +6,13 @@
 mod erase;
 mod read;
 mod time;
+mod view;
 mod write;
 
 use std::{
     ops::{Deref, DerefMut},
     str::FromStr,
+    sync::Arc,
     time::Duration,
 };
 
@@ -23,20 +25,22 @@ use sqlx::{
 };
 
 use super::{
-    DEAD_NODE_KEPT, EventCursor, EventRow, ExpiredSession, MAX_EXPIRED, MIGRATION_TIMEOUT, OpenSession, SessionCursor,
-    SessionRow, Store, StoreError, StoreErrorKind, StoreOptions, StoreWriter, StreamState, UserCursor, UserRow,
-    error::within,
+    DEAD_NODE_KEPT, ExpiredSession, MAX_EXPIRED, MIGRATION_TIMEOUT, OpenSession, Reads, SessionRow, Store, StoreError,
+    StoreErrorKind, StoreOptions, StoreWriter, StreamState, UserFilter, UserQuery, UserRow, View, error::within,
+    view::Places,
 };
 use crate::domain::{AudioPart, NodeId, RunId, SessionId, StreamId, Timestamp, UserId};
 
-use self::{time::PgTime, write::PostgresWriter};
+use self::{time::PgTime, view::PostgresView, write::PostgresWriter};
 
 /// A Postgres database.
+#[derive(Clone)]
 pub struct PostgresStore {
     /// Without time limits on the server's side: for migrations.
     unlimited: PgConnectOptions,
     limited: PgConnectOptions,
     pool: PgPool,
+    places: Places,
     connect_timeout: Duration,
     statement_timeout: Duration,
 }
@@ -70,6 +74,7 @@ impl PostgresStore {
             unlimited,
             limited,
             pool,
+            places: Places::new(options.readers, options.connect_timeout),
             connect_timeout: options.connect_timeout,
             statement_timeout: options.statement_timeout,
         })
@@ -232,25 +237,12 @@ impl Store for PostgresStore {
         self.fetch("expire sessions", expire).await
     }
 
-    async fn sessions(&self, after: Option<SessionCursor>, limit: u32) -> Result<Vec<SessionRow>, StoreError> {
-        self.fetch("read sessions", read::sessions(after, limit)).await
+    async fn view(&self) -> Result<Arc<dyn View>, StoreError> {
+        Ok(Arc::new(PostgresView::begin(self).await?))
     }
 
     async fn session(&self, session: SessionId) -> Result<Option<SessionRow>, StoreError> {
         Ok(self.fetch("read a session", read::session(session)).await?.pop())
-    }
-
-    async fn session_events(
-        &self,
-        sessions: &[SessionId],
-        after: Option<EventCursor>,
-        limit: u32,
-    ) -> Result<Vec<EventRow<SessionId>>, StoreError> {
-        self.fetch("read events of sessions", read::session_events(sessions, after, limit)).await
-    }
-
-    async fn audio_parts(&self, sessions: &[SessionId]) -> Result<Vec<AudioPart>, StoreError> {
-        self.fetch("read audio parts", read::audio_parts(sessions)).await
     }
 
     async fn stream_parts(&self, stream: StreamId) -> Result<Vec<AudioPart>, StoreError> {
@@ -261,21 +253,9 @@ impl Store for PostgresStore {
         Ok(self.fetch("read an audio part", read::audio_part(run)).await?.pop())
     }
 
-    async fn users(&self, after: Option<UserCursor>, limit: u32, now: Timestamp) -> Result<Vec<UserRow>, StoreError> {
-        self.fetch("read users", read::users(after.as_ref(), limit, now)).await
-    }
-
     async fn user(&self, user: &UserId, now: Timestamp) -> Result<Option<UserRow>, StoreError> {
-        Ok(self.fetch("read a user", read::user(user, now)).await?.pop())
-    }
-
-    async fn user_events(
-        &self,
-        users: &[UserId],
-        after: Option<EventCursor>,
-        limit: u32,
-    ) -> Result<Vec<EventRow<UserId>>, StoreError> {
-        self.fetch("read events of users", read::user_events(users, after, limit)).await
+        let filter = UserFilter { user: Some(user.clone()), ..UserFilter::default() };
+        Ok(self.users(&UserQuery { filter, ..UserQuery::page(None, 1) }, now).await?.pop())
     }
 
     async fn close(&self) {

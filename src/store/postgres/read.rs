@@ -1,7 +1,7 @@
 //! The reading side: queries, bound.
 
 use sqlx::{
-    Postgres,
+    Postgres, QueryBuilder,
     postgres::{PgArguments, PgRow},
     query::QueryAs,
     types::Uuid,
@@ -11,8 +11,10 @@ use super::time::PgTime;
 use crate::{
     domain::{AudioPart, RunId, SessionId, StreamId, Timestamp, UserId},
     store::{
-        EventCursor, EventRow, NODE_LIFETIME, OpenSession, SessionCursor, SessionRow, UserCursor, UserRow,
+        EventQuery, EventRow, NODE_LIFETIME, OpenSession, SessionFilter, SessionQuery, SessionRow, UserFilter,
+        UserQuery, UserRow,
         decode::decode_rows,
+        listing::{push_sessions, push_users},
         sql::{self, part_columns},
     },
 };
@@ -38,11 +40,11 @@ pub(super) fn open_session(user: &UserId, alive_since: Timestamp, opened_since: 
         .bind(PgTime::from(alive_since))
 }
 
-pub(super) fn sessions(after: Option<SessionCursor>, limit: u32) -> Ask<'static, SessionRow> {
-    sqlx::query_as(sql::SESSIONS)
-        .bind(after.map_or(PgTime::INFINITY, |cursor| cursor.opened_at.into()))
-        .bind(after.map_or(Uuid::nil(), |cursor| cursor.session.as_uuid()))
-        .bind(i64::from(limit))
+pub(super) fn sessions(query: &SessionQuery) -> QueryBuilder<Postgres> {
+    let mut builder = QueryBuilder::new(sql::SESSION_BEGIN);
+    builder.push(if query.counts_events { sql::SESSION_EVENTS } else { sql::NOT_COUNTED });
+    push_sessions!(builder, query, PgTime::from);
+    builder
 }
 
 pub(super) fn session(session: SessionId) -> Ask<'static, SessionRow> {
@@ -65,6 +67,7 @@ macro_rules! select_events {
             " = wanted.id ",
             $outside,
             " AND (received_at, stream_id, seq) > ($2, $3, $4)
+                   AND received_at < $6 AND ($7::text[] IS NULL OR name = ANY ($7))
                  ORDER BY received_at, stream_id, seq
                  LIMIT $5
              ) e
@@ -74,28 +77,28 @@ macro_rules! select_events {
     };
 }
 
-pub(super) fn session_events(
-    sessions: &[SessionId],
-    after: Option<EventCursor>,
-    limit: u32,
-) -> Ask<'static, EventRow<SessionId>> {
-    let query = sqlx::query_as(select_events!("uuid", "session_id", ""))
+pub(super) fn session_events(sessions: &[SessionId], query: &EventQuery) -> Ask<'static, EventRow<SessionId>> {
+    let select = sqlx::query_as(select_events!("uuid", "session_id", ""))
         .bind(sessions.iter().map(SessionId::as_uuid).collect::<Vec<_>>());
-    bind_page(query, after, limit)
+    bind_page(select, query)
 }
 
-pub(super) fn user_events(users: &[UserId], after: Option<EventCursor>, limit: u32) -> Ask<'_, EventRow<UserId>> {
-    let query = sqlx::query_as(select_events!("text", "user_id", "AND session_id IS NULL"))
+pub(super) fn user_events<'q>(users: &'q [UserId], query: &EventQuery) -> Ask<'q, EventRow<UserId>> {
+    let select = sqlx::query_as(select_events!("text", "user_id", "AND session_id IS NULL"))
         .bind(users.iter().map(UserId::as_str).collect::<Vec<_>>());
-    bind_page(query, after, limit)
+    bind_page(select, query)
 }
 
-fn bind_page<T>(query: Ask<'_, T>, after: Option<EventCursor>, limit: u32) -> Ask<'_, T> {
-    query
+fn bind_page<'q, T>(select: Ask<'q, T>, query: &EventQuery) -> Ask<'q, T> {
+    let after = query.begin();
+    let names: Vec<String> = query.filter.names.iter().map(|name| name.as_str().to_owned()).collect();
+    select
         .bind(after.map_or(PgTime::MINUS_INFINITY, |cursor| cursor.received_at.into()))
         .bind(after.map_or(Uuid::nil(), |cursor| cursor.stream.as_uuid()))
         .bind(after.map_or(0, |cursor| cursor.seq))
-        .bind(i64::from(limit))
+        .bind(i64::from(query.limit))
+        .bind(query.filter.until.map_or(PgTime::INFINITY, PgTime::from))
+        .bind((!names.is_empty()).then_some(names))
 }
 
 pub(super) fn audio_parts(sessions: &[SessionId]) -> Ask<'static, AudioPart> {
@@ -115,16 +118,11 @@ pub(super) fn audio_part(run: RunId) -> Ask<'static, AudioPart> {
     sqlx::query_as(sql::AUDIO_PART).bind(run.as_uuid())
 }
 
-pub(super) fn users(after: Option<&UserCursor>, limit: u32, now: Timestamp) -> Ask<'_, UserRow> {
-    let (created_at, user) =
-        after.map_or((PgTime::INFINITY, ""), |cursor| (cursor.created_at.into(), cursor.user.as_str()));
-    sqlx::query_as(sql::USERS)
-        .bind(PgTime::from(now.minus(NODE_LIFETIME)))
-        .bind(created_at)
-        .bind(user)
-        .bind(i64::from(limit))
-}
-
-pub(super) fn user(user: &UserId, now: Timestamp) -> Ask<'_, UserRow> {
-    sqlx::query_as(sql::USER).bind(PgTime::from(now.minus(NODE_LIFETIME))).bind(user.as_str())
+pub(super) fn users(query: &UserQuery, now: Timestamp) -> QueryBuilder<Postgres> {
+    let alive = now.minus(NODE_LIFETIME);
+    let mut builder = QueryBuilder::new(sql::USER_BEGIN);
+    builder.push_bind(PgTime::from(alive)).push(sql::USER_END);
+    builder.push(if query.counts_events { sql::USER_EVENTS } else { sql::NOT_COUNTED });
+    push_users!(builder, query, alive, PgTime::from);
+    builder
 }

@@ -5,35 +5,38 @@
 
 mod erase;
 mod read;
+mod view;
 mod write;
 
-use std::{str::FromStr, time::Duration};
+use std::{str::FromStr, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use sqlx::{
-    ConnectOptions, Connection, FromRow, Sqlite, SqlitePool,
+    ConnectOptions, Connection, FromRow, Sqlite, SqliteConnection, SqlitePool,
     query::QueryAs,
     sqlite::{SqliteArguments, SqliteConnectOptions, SqlitePoolOptions, SqliteRow, SqliteSynchronous},
 };
 
 use super::{
-    DEAD_NODE_KEPT, EventCursor, EventRow, ExpiredSession, MAX_EXPIRED, MIGRATION_TIMEOUT, OpenSession, SessionCursor,
-    SessionRow, Store, StoreError, StoreErrorKind, StoreOptions, StoreWriter, StreamState, UserCursor, UserRow,
-    error::within,
+    DEAD_NODE_KEPT, EventQuery, EventRow, ExpiredSession, MAX_EXPIRED, MIGRATION_TIMEOUT, OpenSession, Reads,
+    SessionRow, Store, StoreError, StoreErrorKind, StoreOptions, StoreWriter, StreamState, UserFilter, UserQuery,
+    UserRow, View, error::within, view::Places,
 };
 use crate::{
     domain::{AudioPart, NodeId, RunId, SessionId, StreamId, Timestamp, UserId},
     runtime::Backoff,
 };
 
-use self::write::SqliteWriter;
+use self::{view::SqliteView, write::SqliteWriter};
 
 /// A database file.
+#[derive(Clone)]
 pub struct SqliteStore {
     /// One connection, handed from writer to writer in the order they asked: SQLite lets one write at a time, and its
     /// own way of waiting for a turn is to sleep and look again.
     writing: SqlitePool,
     reading: SqlitePool,
+    places: Places,
     statement_timeout: Duration,
 }
 
@@ -77,6 +80,7 @@ impl SqliteStore {
                 .max_connections(options.readers.max(1))
                 .acquire_timeout(options.connect_timeout)
                 .connect_lazy_with(file.pragma("query_only", "ON")),
+            places: Places::new(options.readers, options.connect_timeout),
             statement_timeout: options.statement_timeout,
         })
     }
@@ -97,8 +101,8 @@ impl SqliteStore {
         &self,
         context: &'static str,
         owners: &[O],
-        limit: u32,
-        events_of: impl Fn(&O, u32) -> QueryAs<'static, Sqlite, EventRow<O>, SqliteArguments> + Send + Sync,
+        query: &EventQuery,
+        events_of: impl Fn(&O, &EventQuery) -> QueryAs<'static, Sqlite, EventRow<O>, SqliteArguments> + Send + Sync,
     ) -> Result<Vec<EventRow<O>>, StoreError>
     where
         O: Sync,
@@ -106,15 +110,7 @@ impl SqliteStore {
     {
         within(self.statement_timeout, context, async {
             let mut connection = self.reading.acquire().await?;
-            let mut rows = Vec::new();
-            for owner in owners {
-                let wanted = limit.saturating_sub(u32::try_from(rows.len()).unwrap_or(u32::MAX));
-                if wanted == 0 {
-                    break;
-                }
-                rows.append(&mut events_of(owner, wanted).fetch_all(&mut *connection).await?);
-            }
-            Ok(rows)
+            events_of_each(&mut connection, owners, query, events_of).await
         })
         .await
     }
@@ -137,6 +133,29 @@ impl SqliteStore {
         };
         within(self.statement_timeout, "enable the write-ahead log", enable).await
     }
+}
+
+/// The events of one owner after the other, until as many are there as wanted.
+async fn events_of_each<O>(
+    connection: &mut SqliteConnection,
+    owners: &[O],
+    query: &EventQuery,
+    events_of: impl Fn(&O, &EventQuery) -> QueryAs<'static, Sqlite, EventRow<O>, SqliteArguments> + Send + Sync,
+) -> Result<Vec<EventRow<O>>, sqlx::Error>
+where
+    O: Sync,
+    EventRow<O>: for<'r> FromRow<'r, SqliteRow> + Send + Unpin,
+{
+    let mut rows = Vec::new();
+    for owner in owners {
+        let wanted = query.limit.saturating_sub(u32::try_from(rows.len()).unwrap_or(u32::MAX));
+        if wanted == 0 {
+            break;
+        }
+        let page = EventQuery { limit: wanted, ..query.clone() };
+        rows.append(&mut events_of(owner, &page).fetch_all(&mut *connection).await?);
+    }
+    Ok(rows)
 }
 
 #[async_trait]
@@ -230,28 +249,12 @@ impl Store for SqliteStore {
         within(self.statement_timeout, "expire sessions", expire.fetch_all(&self.writing)).await
     }
 
-    async fn sessions(&self, after: Option<SessionCursor>, limit: u32) -> Result<Vec<SessionRow>, StoreError> {
-        self.fetch("read sessions", read::sessions(after, limit)).await
+    async fn view(&self) -> Result<Arc<dyn View>, StoreError> {
+        Ok(Arc::new(SqliteView::begin(self).await?))
     }
 
     async fn session(&self, session: SessionId) -> Result<Option<SessionRow>, StoreError> {
         Ok(self.fetch("read a session", read::session(session)).await?.pop())
-    }
-
-    async fn session_events(
-        &self,
-        sessions: &[SessionId],
-        after: Option<EventCursor>,
-        limit: u32,
-    ) -> Result<Vec<EventRow<SessionId>>, StoreError> {
-        self.fetch_events("read events of sessions", sessions, limit, |session, wanted| {
-            read::session_events(*session, after, wanted)
-        })
-        .await
-    }
-
-    async fn audio_parts(&self, sessions: &[SessionId]) -> Result<Vec<AudioPart>, StoreError> {
-        self.fetch("read audio parts", read::audio_parts(sessions)).await
     }
 
     async fn stream_parts(&self, stream: StreamId) -> Result<Vec<AudioPart>, StoreError> {
@@ -262,22 +265,9 @@ impl Store for SqliteStore {
         Ok(self.fetch("read an audio part", read::audio_part(run)).await?.pop())
     }
 
-    async fn users(&self, after: Option<UserCursor>, limit: u32, now: Timestamp) -> Result<Vec<UserRow>, StoreError> {
-        self.fetch("read users", read::users(after.as_ref(), limit, now)).await
-    }
-
     async fn user(&self, user: &UserId, now: Timestamp) -> Result<Option<UserRow>, StoreError> {
-        Ok(self.fetch("read a user", read::user(user, now)).await?.pop())
-    }
-
-    async fn user_events(
-        &self,
-        users: &[UserId],
-        after: Option<EventCursor>,
-        limit: u32,
-    ) -> Result<Vec<EventRow<UserId>>, StoreError> {
-        self.fetch_events("read events of users", users, limit, |user, wanted| read::user_events(user, after, wanted))
-            .await
+        let filter = UserFilter { user: Some(user.clone()), ..UserFilter::default() };
+        Ok(self.users(&UserQuery { filter, ..UserQuery::page(None, 1) }, now).await?.pop())
     }
 
     async fn close(&self) {

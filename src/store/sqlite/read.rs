@@ -1,7 +1,7 @@
 //! The reading side: queries, bound. Times are milliseconds since the Unix epoch.
 
 use sqlx::{
-    Sqlite,
+    QueryBuilder, Sqlite,
     query::QueryAs,
     sqlite::{SqliteArguments, SqliteRow},
     types::Uuid,
@@ -10,8 +10,10 @@ use sqlx::{
 use crate::{
     domain::{AudioPart, RunId, SessionId, StreamId, Timestamp, UserId},
     store::{
-        EventCursor, EventRow, NODE_LIFETIME, OpenSession, SessionCursor, SessionRow, UserCursor, UserRow,
+        EventQuery, EventRow, NODE_LIFETIME, OpenSession, SessionFilter, SessionQuery, SessionRow, UserFilter,
+        UserQuery, UserRow,
         decode::decode_rows,
+        listing::{push_sessions, push_users},
         sql::{self, part_columns},
     },
 };
@@ -45,11 +47,11 @@ pub(super) fn open_session(user: &UserId, alive_since: Timestamp, opened_since: 
     sqlx::query_as(sql::OPEN_SESSION).bind(user.as_str()).bind(opened_since.as_unix_ms()).bind(alive_since.as_unix_ms())
 }
 
-pub(super) fn sessions(after: Option<SessionCursor>, limit: u32) -> Ask<'static, SessionRow> {
-    sqlx::query_as(sql::SESSIONS)
-        .bind(after.map_or(i64::MAX, |cursor| cursor.opened_at.as_unix_ms()))
-        .bind(after.map_or(Uuid::nil(), |cursor| cursor.session.as_uuid()))
-        .bind(limit)
+pub(super) fn sessions(query: &SessionQuery) -> QueryBuilder<Sqlite> {
+    let mut builder = QueryBuilder::new(sql::SESSION_BEGIN);
+    builder.push(if query.counts_events { sql::SESSION_EVENTS } else { sql::NOT_COUNTED });
+    push_sessions!(builder, query, Timestamp::as_unix_ms);
+    builder
 }
 
 pub(super) fn session(session: SessionId) -> Ask<'static, SessionRow> {
@@ -67,34 +69,32 @@ macro_rules! select_events {
             " = $1 ",
             $outside,
             " AND (received_at, stream_id, seq) > ($2, $3, $4)
+               AND received_at < $6 AND ($7 IS NULL OR name IN (SELECT value FROM json_each($7)))
              ORDER BY received_at, stream_id, seq
              LIMIT $5"
         )
     };
 }
 
-pub(super) fn session_events(
-    session: SessionId,
-    after: Option<EventCursor>,
-    limit: u32,
-) -> Ask<'static, EventRow<SessionId>> {
-    bind_page(sqlx::query_as(select_events!("session_id", "")).bind(session.as_uuid()), after, limit)
+pub(super) fn session_events(session: SessionId, query: &EventQuery) -> Ask<'static, EventRow<SessionId>> {
+    bind_page(sqlx::query_as(select_events!("session_id", "")).bind(session.as_uuid()), query)
 }
 
-pub(super) fn user_events(user: &UserId, after: Option<EventCursor>, limit: u32) -> Ask<'static, EventRow<UserId>> {
-    bind_page(
-        sqlx::query_as(select_events!("user_id", "AND session_id IS NULL")).bind(user.as_str().to_owned()),
-        after,
-        limit,
-    )
+pub(super) fn user_events(user: &UserId, query: &EventQuery) -> Ask<'static, EventRow<UserId>> {
+    let select = sqlx::query_as(select_events!("user_id", "AND session_id IS NULL"));
+    bind_page(select.bind(user.as_str().to_owned()), query)
 }
 
-fn bind_page<T>(query: Ask<'_, T>, after: Option<EventCursor>, limit: u32) -> Ask<'_, T> {
-    query
+fn bind_page<'q, T>(select: Ask<'q, T>, query: &EventQuery) -> Ask<'q, T> {
+    let after = query.begin();
+    let names: Vec<String> = query.filter.names.iter().map(|name| name.as_str().to_owned()).collect();
+    select
         .bind(after.map_or(i64::MIN, |cursor| cursor.received_at.as_unix_ms()))
         .bind(after.map_or(Uuid::nil(), |cursor| cursor.stream.as_uuid()))
         .bind(after.map_or(0, |cursor| cursor.seq))
-        .bind(limit)
+        .bind(query.limit)
+        .bind(query.filter.until.map_or(i64::MAX, Timestamp::as_unix_ms))
+        .bind((!names.is_empty()).then_some(sqlx::types::Json(names)))
 }
 
 pub(super) fn audio_parts(sessions: &[SessionId]) -> Ask<'static, AudioPart> {
@@ -117,12 +117,11 @@ pub(super) fn audio_part(run: RunId) -> Ask<'static, AudioPart> {
     sqlx::query_as(sql::AUDIO_PART).bind(run.as_uuid())
 }
 
-pub(super) fn users(after: Option<&UserCursor>, limit: u32, now: Timestamp) -> Ask<'_, UserRow> {
-    let (created_at, user) =
-        after.map_or((i64::MAX, ""), |cursor| (cursor.created_at.as_unix_ms(), cursor.user.as_str()));
-    sqlx::query_as(sql::USERS).bind(now.minus(NODE_LIFETIME).as_unix_ms()).bind(created_at).bind(user).bind(limit)
-}
-
-pub(super) fn user(user: &UserId, now: Timestamp) -> Ask<'_, UserRow> {
-    sqlx::query_as(sql::USER).bind(now.minus(NODE_LIFETIME).as_unix_ms()).bind(user.as_str())
+pub(super) fn users(query: &UserQuery, now: Timestamp) -> QueryBuilder<Sqlite> {
+    let alive = now.minus(NODE_LIFETIME);
+    let mut builder = QueryBuilder::new(sql::USER_BEGIN);
+    builder.push_bind(Timestamp::as_unix_ms(alive)).push(sql::USER_END);
+    builder.push(if query.counts_events { sql::USER_EVENTS } else { sql::NOT_COUNTED });
+    push_users!(builder, query, alive, Timestamp::as_unix_ms);
+    builder
 }

@@ -224,7 +224,7 @@ async fn what_belongs_to_no_session_grows_old_too(fixture: Fixture) {
         }
     }
     assert!(rows >= 4, "{rows}");
-    let users = fixture.store.users(None, 10, at(0)).await.unwrap();
+    let users = fixture.store.users(&UserQuery::page(None, 10), at(0)).await.unwrap();
     let mut left: Vec<_> = users.iter().map(|row| (row.user.as_str(), row.num_events)).collect();
     left.sort_unstable();
     assert_eq!(left, [("active", 1), ("anna", 0), ("connected", 0)]);

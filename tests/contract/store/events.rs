@@ -74,7 +74,7 @@ async fn the_order_within_a_batch_does_not_matter(fixture: Fixture) {
         assert_eq!(fixture.write(&batch).await.events_stored, 3);
     }
 
-    let sessions = fixture.store.sessions(None, 100).await.unwrap();
+    let sessions = fixture.store.sessions(&SessionQuery::page(None, 100)).await.unwrap();
     assert_eq!(sessions.len(), 9);
     for session in sessions {
         assert_eq!((session.status, session.ended_at, session.num_events), (SessionStatus::Ended, Some(at(9)), 2));
@@ -207,5 +207,5 @@ async fn writers_may_share_keys(fixture: Fixture) {
 
     assert_eq!(stored, 2_000);
     assert_eq!(fixture.session_events(session, 700).await.len(), 2_000);
-    assert_eq!(fixture.store.users(None, 100, at(0)).await.unwrap().len(), 50);
+    assert_eq!(fixture.store.users(&UserQuery::page(None, 100), at(0)).await.unwrap().len(), 50);
 }

@@ -5,6 +5,7 @@
 mod deletion;
 mod events;
 mod failure;
+mod filters;
 mod outage;
 mod paging;
 mod presence;
@@ -12,6 +13,7 @@ mod sessions;
 mod setup;
 mod streams;
 mod troubles;
+mod views;
 
 use std::{sync::Arc, time::Duration};
 
@@ -21,7 +23,10 @@ use shopaloud::{
         SessionClosed, SessionId, SessionOpened, SessionStatus, SessionTouched, Sha256, StreamId, StreamOpened,
         Timestamp, UserId,
     },
-    store::{EventRow, ROWS_A_STEP, Store, StoreOptions, StoreWriter, WriteOutcome, open},
+    store::{
+        EventFilter, EventQuery, EventRow, ROWS_A_STEP, SessionFilter, SessionQuery, Store, StoreOptions, StoreWriter,
+        UserFilter, UserQuery, WriteOutcome, open,
+    },
 };
 use tempfile::TempDir;
 
@@ -100,7 +105,7 @@ impl Fixture {
         let mut events = Vec::new();
         loop {
             let after = events.last().map(EventRow::cursor);
-            let rows = self.store.session_events(&[session], after, page).await.unwrap();
+            let rows = self.store.session_events(&[session], &EventQuery::page(after, page)).await.unwrap();
             if rows.is_empty() {
                 return events;
             }
@@ -111,14 +116,14 @@ impl Fixture {
     /// Everything that readers can see, for comparison.
     async fn everything(&self) -> String {
         let now = at(0);
-        let sessions = self.store.sessions(None, 1000).await.unwrap();
+        let sessions = self.store.sessions(&SessionQuery::page(None, 1000)).await.unwrap();
         let ids: Vec<_> = sessions.iter().map(|row| row.session).collect();
-        let users = self.store.users(None, 1000, now).await.unwrap();
+        let users = self.store.users(&UserQuery::page(None, 1000), now).await.unwrap();
         let names: Vec<_> = users.iter().map(|row| row.user.clone()).collect();
         format!(
             "{sessions:?} {users:?} {names:?} {:?} {:?} {:?}",
-            self.store.session_events(&ids, None, 1000).await.unwrap(),
-            self.store.user_events(&names, None, 1000).await.unwrap(),
+            self.store.session_events(&ids, &EventQuery::page(None, 1000)).await.unwrap(),
+            self.store.user_events(&names, &EventQuery::page(None, 1000)).await.unwrap(),
             self.store.audio_parts(&ids).await.unwrap(),
         )
     }

@@ -19,7 +19,7 @@ fn impatient(url: &str) -> StoreOptions {
 async fn assert_away(store: &dyn Store, writer: Option<&mut Box<dyn StoreWriter>>) {
     let started = Instant::now();
     assert!(store.ping().await.unwrap_err().is_retryable());
-    assert!(store.sessions(None, 1).await.unwrap_err().is_retryable());
+    assert!(store.sessions(&SessionQuery::page(None, 1)).await.unwrap_err().is_retryable());
     if let Some(writer) = writer {
         assert!(writer.write(NodeId::new(), &[presence("anna", true, 0)]).await.unwrap_err().is_retryable());
     }
@@ -89,7 +89,7 @@ async fn a_lock_in_postgres_is_waited_for_no_longer_than_allowed() {
     let mut other = PgConnection::connect(&fixture.options.url).await.unwrap();
     other.execute("BEGIN; LOCK TABLE sessions, presence").await.unwrap();
 
-    assert!(store.sessions(None, 1).await.unwrap_err().is_retryable());
+    assert!(store.sessions(&SessionQuery::page(None, 1)).await.unwrap_err().is_retryable());
     assert!(writer.write(fixture.node, &[presence("anna", true, 0)]).await.unwrap_err().is_retryable());
     store.ping().await.unwrap();
 
@@ -101,7 +101,7 @@ async fn a_lock_in_postgres_is_waited_for_no_longer_than_allowed() {
     }
 
     other.execute("COMMIT").await.unwrap();
-    assert_eq!(store.sessions(None, 1).await.unwrap(), []);
+    assert_eq!(store.sessions(&SessionQuery::page(None, 1)).await.unwrap(), []);
     let mut writer = store.writer().await.unwrap();
     writer.write(fixture.node, &[presence("anna", true, 0)]).await.unwrap();
 }
@@ -116,7 +116,7 @@ async fn an_abandoned_read_does_not_keep_its_place() {
     let mut other = PgConnection::connect(&fixture.options.url).await.unwrap();
     other.execute("BEGIN; LOCK TABLE sessions").await.unwrap();
 
-    tokio::time::timeout(Duration::from_millis(300), store.sessions(None, 1)).await.unwrap_err();
+    tokio::time::timeout(Duration::from_millis(300), store.sessions(&SessionQuery::page(None, 1))).await.unwrap_err();
 
     store.ping().await.unwrap();
     other.close().await.unwrap();
@@ -133,7 +133,7 @@ async fn a_sqlite_file_that_another_process_writes_is_waited_for_no_longer_than_
     let error = writer.write(fixture.node, &[presence("anna", true, 0)]).await.unwrap_err();
     assert!(error.is_retryable(), "{error}");
     assert!(store.expire_sessions(at(0), at(0)).await.unwrap_err().is_retryable());
-    assert_eq!(store.sessions(None, 1).await.unwrap(), [], "readers do not wait for writers");
+    assert_eq!(store.sessions(&SessionQuery::page(None, 1)).await.unwrap(), [], "readers do not wait for writers");
 
     other.execute("COMMIT").await.unwrap();
     store.writer().await.unwrap().write(fixture.node, &[presence("anna", true, 0)]).await.unwrap();

@@ -21,7 +21,7 @@ async fn sessions_come_newest_first_without_gaps_or_doubles(fixture: Fixture) {
     for page in [1, 2, 7, 23, 100] {
         let (mut seen, mut after) = (Vec::new(), None);
         loop {
-            let rows = fixture.store.sessions(after, page).await.unwrap();
+            let rows = fixture.store.sessions(&SessionQuery::page(after, page)).await.unwrap();
             assert!(rows.len() <= page as usize);
             let Some(last) = rows.last() else { break };
             after = Some(SessionCursor { opened_at: last.opened_at, session: last.session });
@@ -43,7 +43,7 @@ async fn users_come_newest_first_without_gaps_or_doubles(fixture: Fixture) {
     for page in [1, 5, 12, 100] {
         let (mut seen, mut after) = (Vec::new(), None);
         loop {
-            let rows = fixture.store.users(after, page, at(0)).await.unwrap();
+            let rows = fixture.store.users(&UserQuery::page(after, page), at(0)).await.unwrap();
             let Some(last) = rows.last() else { break };
             after = Some(UserCursor { created_at: last.created_at, user: last.user.clone() });
             seen.extend(rows.iter().map(|row| row.user.as_str().to_owned()));
@@ -84,7 +84,7 @@ async fn events_of_several_owners_stay_together(fixture: Fixture) {
     let records: Vec<_> = (1..=9).map(|seq| event_in(if seq % 3 == 0 { few } else { many }, stream, seq)).collect();
     fixture.write(&records).await;
     let seqs_of = async |limit| {
-        let rows = fixture.store.session_events(&[many, none, few], None, limit).await.unwrap();
+        let rows = fixture.store.session_events(&[many, none, few], &EventQuery::page(None, limit)).await.unwrap();
         let runs: Vec<_> = rows.chunk_by(|one, next| one.owner == next.owner).collect();
         assert!(runs.len() <= 2, "owners alternate");
         let seqs = |owner| -> Vec<_> { rows.iter().filter(|row| row.owner == owner).map(|row| row.seq).collect() };
@@ -97,7 +97,7 @@ async fn events_of_several_owners_stay_together(fixture: Fixture) {
         assert_eq!(few.len() + many.len(), limit as usize);
         assert!([3, 6, 9].starts_with(&few) && [1, 2, 4, 5, 7, 8].starts_with(&many), "{few:?} {many:?}");
     }
-    assert_eq!(fixture.store.session_events(&[], None, 10).await.unwrap(), []);
+    assert_eq!(fixture.store.session_events(&[], &EventQuery::page(None, 10)).await.unwrap(), []);
 }
 
 async fn events_outside_sessions_belong_to_their_user(fixture: Fixture) {
@@ -115,10 +115,10 @@ async fn events_outside_sessions_belong_to_their_user(fixture: Fixture) {
         ])
         .await;
 
-    let rows = fixture.store.user_events(&[user("anna"), user("berta")], None, 10).await.unwrap();
+    let rows = fixture.store.user_events(&[user("anna"), user("berta")], &EventQuery::page(None, 10)).await.unwrap();
     let seen: Vec<_> = rows.iter().map(|row| (row.owner.as_str(), row.seq)).collect();
     assert_eq!(seen, [("anna", 1), ("anna", 3), ("berta", 1)]);
-    let rest = fixture.store.user_events(&[user("anna")], Some(rows[0].cursor()), 10).await.unwrap();
+    let rest = fixture.store.user_events(&[user("anna")], &EventQuery::page(Some(rows[0].cursor()), 10)).await.unwrap();
     assert_eq!(rest, rows[1..2]);
 
     let anna = fixture.store.user(&user("anna"), at(0)).await.unwrap().unwrap();

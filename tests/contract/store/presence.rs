@@ -28,7 +28,7 @@ async fn say(fixture: &Fixture, node: NodeId, connected: bool, ms: i64) {
 
 async fn connected(fixture: &Fixture, now_ms: i64) -> bool {
     let one = fixture.store.user(&user("anna"), at(now_ms)).await.unwrap().unwrap();
-    let page = fixture.store.users(None, 10, at(now_ms)).await.unwrap();
+    let page = fixture.store.users(&UserQuery::page(None, 10), at(now_ms)).await.unwrap();
     assert_eq!(page, std::slice::from_ref(&one));
     one.connected
 }

@@ -39,7 +39,7 @@ async fn several_nodes_may_migrate_at_once(fixture: Fixture) {
     };
     for task in [migrate(), migrate(), migrate(), migrate(), migrate(), migrate()] {
         let store = task.await.unwrap();
-        assert_eq!(store.sessions(None, 1).await.unwrap(), []);
+        assert_eq!(store.sessions(&SessionQuery::page(None, 1)).await.unwrap(), []);
         store.close().await;
     }
 }
@@ -76,7 +76,7 @@ async fn every_call_fails_after_closing(fixture: Fixture) {
 
     assert!(fixture.store.ping().await.is_err());
     assert!(fixture.store.heartbeat(fixture.node, at(0)).await.is_err());
-    assert!(fixture.store.sessions(None, 1).await.is_err());
+    assert!(fixture.store.sessions(&SessionQuery::page(None, 1)).await.is_err());
     let written = match fixture.store.writer().await {
         Ok(mut writer) => writer.write(fixture.node, &[presence("anna", true, 0)]).await.map(drop),
         Err(error) => Err(error),

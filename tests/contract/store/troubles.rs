@@ -140,7 +140,7 @@ async fn a_server_that_only_reads_is_waited_for() {
         assert_eq!(error.kind(), StoreErrorKind::Retryable, "{error}");
         assert!(error.to_string().contains("read-only"), "{error}");
     }
-    assert_eq!(fixture.store.sessions(None, 1).await.unwrap(), []);
+    assert_eq!(fixture.store.sessions(&SessionQuery::page(None, 1)).await.unwrap(), []);
 
     sql(&mut operator, "SET default_transaction_read_only = off").await;
     sql(&mut operator, format!("ALTER DATABASE {database} RESET default_transaction_read_only")).await;

@@ -8,20 +8,20 @@ use std::{fmt, sync::Arc};
 use bytestring::ByteString;
 use serde::{Serialize, Serializer};
 
-/// Longest user id in bytes: mail addresses (254) fit.
-const MAX_USER_ID_BYTES: usize = 256;
-/// Longest event name in bytes.
-const MAX_EVENT_NAME_BYTES: usize = 128;
-/// Longest name or mail address of a user in bytes.
-const MAX_PROFILE_BYTES: usize = 512;
+/// Longest user id in characters: mail addresses (254) fit.
+const MAX_USER_ID_CHARS: usize = 256;
+/// Longest event name in characters.
+const MAX_EVENT_NAME_CHARS: usize = 128;
+/// Longest name or mail address of a user in characters.
+const MAX_PROFILE_CHARS: usize = 512;
 
 /// Why a text was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TextError {
     #[error("{what} is empty")]
     Empty { what: &'static str },
-    #[error("{what} is {bytes} bytes long, at most {limit} are taken")]
-    TooLong { what: &'static str, bytes: usize, limit: usize },
+    #[error("{what} is {chars} characters long, at most {limit} are taken")]
+    TooLong { what: &'static str, chars: usize, limit: usize },
     #[error("{what} contains a control character")]
     ControlCharacter { what: &'static str },
 }
@@ -30,8 +30,12 @@ fn check(what: &'static str, text: &str, limit: usize) -> Result<(), TextError> 
     if text.is_empty() {
         return Err(TextError::Empty { what });
     }
+    // A character takes a byte at least: most texts need no counting.
     if text.len() > limit {
-        return Err(TextError::TooLong { what, bytes: text.len(), limit });
+        let chars = text.chars().count();
+        if chars > limit {
+            return Err(TextError::TooLong { what, chars, limit });
+        }
     }
     if text.chars().any(char::is_control) {
         return Err(TextError::ControlCharacter { what });
@@ -45,9 +49,9 @@ pub struct UserId(Arc<str>);
 
 impl UserId {
     /// # Errors
-    /// [`TextError`] when empty, longer than 256 bytes, or with control characters.
+    /// [`TextError`] when empty, longer than 256 characters, or with control characters.
     pub fn parse(text: &str) -> Result<Self, TextError> {
-        check("user id", text, MAX_USER_ID_BYTES)?;
+        check("user id", text, MAX_USER_ID_CHARS)?;
         Ok(Self(text.into()))
     }
 
@@ -82,10 +86,10 @@ pub struct EventName(ByteString);
 
 impl EventName {
     /// # Errors
-    /// [`TextError`] when empty, longer than 128 bytes, or with control characters.
+    /// [`TextError`] when empty, longer than 128 characters, or with control characters.
     pub fn parse(text: impl Into<ByteString>) -> Result<Self, TextError> {
         let text = text.into();
-        check("event name", &text, MAX_EVENT_NAME_BYTES)?;
+        check("event name", &text, MAX_EVENT_NAME_CHARS)?;
         Ok(Self(text))
     }
 
@@ -104,11 +108,11 @@ pub struct Profile {
 
 impl Profile {
     /// # Errors
-    /// [`TextError`] when a given value is empty, longer than 512 bytes, or has control characters.
+    /// [`TextError`] when a given value is empty, longer than 512 characters, or has control characters.
     pub fn parse(name: Option<&str>, email: Option<&str>) -> Result<Self, TextError> {
         let take = |what, text: Option<&str>| match text {
             None => Ok(None),
-            Some(text) => check(what, text, MAX_PROFILE_BYTES).map(|()| Some(text.into())),
+            Some(text) => check(what, text, MAX_PROFILE_CHARS).map(|()| Some(text.into())),
         };
         Ok(Self { name: take("name", name)?, email: take("email", email)? })
     }
@@ -140,7 +144,7 @@ mod tests {
         assert_eq!(UserId::parse(""), Err(TextError::Empty { what: "user id" }));
         assert_eq!(
             UserId::parse(&"x".repeat(257)),
-            Err(TextError::TooLong { what: "user id", bytes: 257, limit: 256 })
+            Err(TextError::TooLong { what: "user id", chars: 257, limit: 256 })
         );
         assert_eq!(UserId::parse("a\0b"), Err(TextError::ControlCharacter { what: "user id" }));
     }
@@ -149,7 +153,8 @@ mod tests {
     fn event_names_are_bounded_and_clean() {
         assert_eq!(EventName::parse("click:event").unwrap().as_str(), "click:event");
         assert!(EventName::parse("").is_err());
-        assert!(EventName::parse("é".repeat(65)).is_err());
+        assert!(EventName::parse("é".repeat(128)).is_ok());
+        assert!(EventName::parse("é".repeat(129)).is_err());
         assert!(EventName::parse("a\nb").is_err());
     }
 

@@ -1,10 +1,11 @@
 //! What a deletion took away.
 
 use serde::Serialize;
+use utoipa::ToSchema;
 
 /// Counts for the answer. What another node has in hand is not in them; it goes all the same.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Removed {
     pub users: u64,
     pub sessions: u64,

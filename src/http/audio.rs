@@ -51,7 +51,35 @@ impl AudioLinks {
     }
 }
 
-/// `GET /audio/{key}`.
+/// Stored audio.
+///
+/// With Range requests, so that players can seek.
+#[utoipa::path(
+    get,
+    path = "/audio/{key}",
+    operation_id = "getAudio",
+    tag = "sessions",
+    params(
+        ("key" = String, Path, description = "The `path` of a part"),
+    ),
+    responses(
+        (status = 200, description = "The audio", content(
+            (Vec<u8> = "audio/webm"),
+            (Vec<u8> = "audio/ogg"),
+            (Vec<u8> = "audio/mp4"),
+            (Vec<u8> = "application/octet-stream"),
+        )),
+        (status = 206, description = "The range that was asked for", content(
+            (Vec<u8> = "audio/webm"),
+            (Vec<u8> = "audio/ogg"),
+            (Vec<u8> = "audio/mp4"),
+            (Vec<u8> = "application/octet-stream"),
+        )),
+        (status = 304, description = "As the conditions of the request have it"),
+        (status = 307, description = "Where the object store has it"),
+    ),
+    security(("key" = [])),
+)]
 pub(super) async fn play(
     request: HttpRequest,
     key: web::Path<String>,
@@ -61,7 +89,36 @@ pub(super) async fn play(
     play_object(&request, &key, &state).await
 }
 
-/// `GET /sessions/{id}/audio`: the session's first part, or that of the number asked for, from 1. A `Link` tells the next.
+/// The session's audio.
+///
+/// The first part, or that of the number asked for, from 1. A `Link` tells the next.
+#[utoipa::path(
+    get,
+    path = "/sessions/{id}/audio",
+    operation_id = "getSessionAudio",
+    tag = "sessions",
+    params(
+        ("id" = Uuid, Path, description = "The session"),
+        ("part" = Option<u32>, Query, description = "Which part", minimum = 1),
+    ),
+    responses(
+        (status = 200, description = "The audio", content(
+            (Vec<u8> = "audio/webm"),
+            (Vec<u8> = "audio/ogg"),
+            (Vec<u8> = "audio/mp4"),
+            (Vec<u8> = "application/octet-stream"),
+        )),
+        (status = 206, description = "The range that was asked for", content(
+            (Vec<u8> = "audio/webm"),
+            (Vec<u8> = "audio/ogg"),
+            (Vec<u8> = "audio/mp4"),
+            (Vec<u8> = "application/octet-stream"),
+        )),
+        (status = 304, description = "As the conditions of the request have it"),
+        (status = 307, description = "Where the object store has it"),
+    ),
+    security(("key" = [])),
+)]
 pub(super) async fn play_session(
     request: HttpRequest,
     id: web::Path<String>,

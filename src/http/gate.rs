@@ -46,7 +46,9 @@ enum RouteAccess {
 /// By the route's pattern; `None` where no route matches.
 fn access_of(pattern: Option<&str>, method: &Method) -> RouteAccess {
     match pattern {
-        Some("/" | "/healthz" | "/readyz" | "/openapi.json" | "/docs") => RouteAccess::Everybody,
+        Some("/" | "/healthz" | "/readyz" | "/openapi.json" | "/docs" | "/docs/script.js" | "/docs/style.css") => {
+            RouteAccess::Everybody
+        }
         Some("/ws" | "/socket.io" | "/socket.io/") => RouteAccess::Door,
         // A preflight carries no key, and gets nothing but permissions.
         _ if method == Method::OPTIONS => RouteAccess::Everybody,

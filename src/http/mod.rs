@@ -11,6 +11,7 @@ mod delete;
 mod events;
 mod gate;
 mod json;
+mod openapi;
 mod ops;
 mod paging;
 mod parameters;
@@ -62,6 +63,10 @@ pub fn configure(cfg: &mut web::ServiceConfig, state: HttpState) {
         .service(get("/users", users::list))
         .service(get_and_delete("/users/{id}", users::one, delete::user))
         .service(get_and_head("/audio/{key:.*}", audio::play))
+        .service(get("/openapi.json", openapi::document))
+        .service(get("/docs", openapi::page))
+        .service(get("/docs/script.js", openapi::script))
+        .service(get("/docs/style.css", openapi::style))
         .service(get_and_head("/healthz", ops::health))
         .service(get_and_head("/readyz", ops::ready));
 }

@@ -8,7 +8,7 @@ use std::sync::{
 use actix_web::{HttpResponse, Responder, web};
 use serde_json::json;
 
-use super::{HttpState, problem::Problem};
+use super::{HttpState, openapi::State, problem::Problem};
 
 /// A condition's name and whether it holds. Asked on every `GET /readyz`, so it looks at a flag and does no I/O.
 type Condition = (&'static str, Box<dyn Fn() -> bool + Send + Sync>);
@@ -45,11 +45,30 @@ impl Readiness {
     }
 }
 
-/// The process lives: it can answer.
+/// Whether the process lives: it can answer.
+#[utoipa::path(
+    get,
+    path = "/healthz",
+    operation_id = "isAlive",
+    tag = "operation",
+    responses(
+        (status = 200, description = "It does", body = State),
+    ),
+)]
 pub(super) async fn health() -> impl Responder {
     web::Json(json!({"status": "ok"}))
 }
 
+/// Whether the process can do its work.
+#[utoipa::path(
+    get,
+    path = "/readyz",
+    operation_id = "isReady",
+    tag = "operation",
+    responses(
+        (status = 200, description = "It can", body = State),
+    ),
+)]
 pub(super) async fn ready(state: web::Data<HttpState>) -> Result<HttpResponse, Problem> {
     let obstacles = state.readiness.obstacles();
     if obstacles.is_empty() {
@@ -73,6 +92,8 @@ pub(super) async fn about() -> impl Responder {
             "/users": "all users with their events outside sessions, newest first",
             "/users/{id}": "one user",
             "/audio/{key}": "stored audio, with Range requests",
+            "/openapi.json": "the description of all this (OpenAPI 3.1)",
+            "/docs": "the same, to read",
             "/healthz": "the process lives",
             "/readyz": "the process can do its work",
         },

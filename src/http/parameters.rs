@@ -6,7 +6,9 @@
 use std::fmt::Display;
 
 use actix_web::HttpRequest;
+use serde::Serialize;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+use utoipa::ToSchema;
 
 use super::problem::Problem;
 use crate::domain::{EventName, SessionStatus, Timestamp, UserId};
@@ -88,8 +90,9 @@ fn bad(name: &'static str, reason: impl Display) -> Problem {
 }
 
 /// How much of events a list shows.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(super) enum EventsShown {
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum EventsShown {
     #[default]
     Full,
     /// Only how many there are.

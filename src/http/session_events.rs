@@ -9,6 +9,7 @@ use super::{
     HttpState,
     events::{PageSize, write_row},
     json::{NDJSON, stream_text},
+    openapi::{Event, NameText},
     parameters::Parameters,
     problem::Problem,
     version::Version,
@@ -18,6 +19,24 @@ use crate::{
     store::{EventFilter, EventQuery, EventRow},
 };
 
+/// The events of a session, one a line.
+#[utoipa::path(
+    get,
+    path = "/sessions/{id}/events",
+    operation_id = "listSessionEvents",
+    tag = "sessions",
+    params(
+        ("id" = Uuid, Path, description = "The session"),
+        ("name" = Option<Vec<NameText>>, Query, description = "Of these names"),
+        ("since" = Option<String>, Query, description = "Of this time or later, by the client", format = DateTime),
+        ("until" = Option<String>, Query, description = "Of before this time, by the client", format = DateTime),
+    ),
+    responses(
+        (status = 200, description = "One event a line", body = Event, content_type = "application/x-ndjson"),
+        (status = 304, description = "As the `If-None-Match` of the request has it"),
+    ),
+    security(("key" = [])),
+)]
 pub(super) async fn list(
     request: HttpRequest,
     id: web::Path<String>,

@@ -9,6 +9,7 @@ use super::{
     audio::AudioLinks,
     events::EventReader,
     json::{JsonWriter, Stopped, stream_json},
+    openapi::{SessionAnswer, SessionList, Status},
     paging::Paging,
     parameters::{EventsShown, Parameters},
     problem::Problem,
@@ -24,6 +25,27 @@ const PAGE_ROWS: u32 = 100;
 /// The first time: the events of all of them are counted before anything is answered.
 const FIRST_PAGE_ROWS: u32 = 10;
 
+/// All sessions with their events, newest first.
+#[utoipa::path(
+    get,
+    path = "/sessions",
+    operation_id = "listSessions",
+    tag = "sessions",
+    params(
+        ("limit" = Option<u32>, Query, description = "Rows of a page; without it and without a cursor the answer is all of it", minimum = 1, maximum = 1000),
+        ("cursor" = Option<String>, Query, description = "The `nextCursor` of the page before"),
+        ("user" = Option<String>, Query, description = "Of this user", min_length = 1, max_length = 256, pattern = r"^[^\u0000-\u001f\u007f-\u009f]+$"),
+        ("status" = Option<Status>, Query, description = "In this state"),
+        ("since" = Option<String>, Query, description = "Begun at this time or later", format = DateTime),
+        ("until" = Option<String>, Query, description = "Begun before this time", format = DateTime),
+        ("hasAudio" = Option<bool>, Query, description = "With stored audio, or without"),
+        ("events" = Option<EventsShown>, Query, description = "How much of the events is shown"),
+    ),
+    responses(
+        (status = 200, description = "The sessions", body = SessionList),
+    ),
+    security(("key" = [])),
+)]
 pub(super) async fn list(request: HttpRequest, state: web::Data<HttpState>) -> Result<HttpResponse, Problem> {
     let mut parameters = Parameters::of(&request);
     let paging = Paging::of(&mut parameters)?;
@@ -40,7 +62,24 @@ pub(super) async fn list(request: HttpRequest, state: web::Data<HttpState>) -> R
     stream_json(|out| write_list(state, links, filter, paging, shown, out)).await
 }
 
+/// One session.
+///
 /// An id that is no UUID names no session: 404, not 400.
+#[utoipa::path(
+    get,
+    path = "/sessions/{id}",
+    operation_id = "getSession",
+    tag = "sessions",
+    params(
+        ("id" = Uuid, Path, description = "The session"),
+        ("events" = Option<EventsShown>, Query, description = "How much of the events is shown"),
+    ),
+    responses(
+        (status = 200, description = "The session", body = SessionAnswer),
+        (status = 304, description = "As the `If-None-Match` of the request has it"),
+    ),
+    security(("key" = [])),
+)]
 pub(super) async fn one(
     request: HttpRequest,
     id: web::Path<String>,

@@ -6,6 +6,7 @@ use super::{
     HttpState,
     events::EventReader,
     json::{JsonWriter, Stopped, stream_json},
+    openapi::{Status, UserAnswer, UserList},
     paging::Paging,
     parameters::{EventsShown, Parameters},
     problem::Problem,
@@ -18,6 +19,28 @@ use crate::{
 /// Users fetched at once.
 const PAGE_ROWS: u32 = 100;
 
+/// All users with their events outside of sessions, newest first.
+#[utoipa::path(
+    get,
+    path = "/users",
+    operation_id = "listUsers",
+    tag = "users",
+    params(
+        ("limit" = Option<u32>, Query, description = "Rows of a page; without it and without a cursor the answer is all of it", minimum = 1, maximum = 1000),
+        ("cursor" = Option<String>, Query, description = "The `nextCursor` of the page before"),
+        ("user" = Option<String>, Query, description = "Of this user", min_length = 1, max_length = 256, pattern = r"^[^\u0000-\u001f\u007f-\u009f]+$"),
+        ("connected" = Option<bool>, Query, description = "With an open connection, or without"),
+        ("status" = Option<Status>, Query, description = "With a session in this state"),
+        ("since" = Option<String>, Query, description = "Seen first at this time or later", format = DateTime),
+        ("until" = Option<String>, Query, description = "Seen first before this time", format = DateTime),
+        ("hasAudio" = Option<bool>, Query, description = "With stored audio, or without"),
+        ("events" = Option<EventsShown>, Query, description = "How much of the events is shown"),
+    ),
+    responses(
+        (status = 200, description = "The users", body = UserList),
+    ),
+    security(("key" = [])),
+)]
 pub(super) async fn list(request: HttpRequest, state: web::Data<HttpState>) -> Result<HttpResponse, Problem> {
     let mut parameters = Parameters::of(&request);
     let paging = Paging::of(&mut parameters)?;
@@ -34,7 +57,23 @@ pub(super) async fn list(request: HttpRequest, state: web::Data<HttpState>) -> R
     stream_json(|out| write_list(state, filter, paging, shown, out)).await
 }
 
+/// One user.
+///
 /// A text that no user could have as id names no user: 404, not 400.
+#[utoipa::path(
+    get,
+    path = "/users/{id}",
+    operation_id = "getUser",
+    tag = "users",
+    params(
+        ("id" = String, Path, description = "The user"),
+        ("events" = Option<EventsShown>, Query, description = "How much of the events is shown"),
+    ),
+    responses(
+        (status = 200, description = "The user", body = UserAnswer),
+    ),
+    security(("key" = [])),
+)]
 pub(super) async fn one(
     request: HttpRequest,
     id: web::Path<String>,

@@ -6,6 +6,7 @@ mod bad_input;
 mod command;
 mod deletion;
 mod late_database;
+mod openapi;
 mod reconnect;
 mod restart;
 #[path = "../support/mod.rs"]

@@ -7,8 +7,11 @@ use serde_json::{Value, json};
 use shopaloud::objects::Sha256Hasher;
 
 use crate::{
-    clients::{javascript, run},
-    support::server::{Backend, TestServer},
+    clients::javascript,
+    support::{
+        install::run,
+        server::{Backend, TestServer},
+    },
 };
 
 /// Debian's, and where other distributions put it.

@@ -1,46 +1,21 @@
 //! Real clients, from outside: `socket.io-client` as the published widget has it and as it is now, and
 //! `python-socketio`, each with every choice of transports.
 //!
-//! The clients are installed below `target/`, from the lock files beside their scripts. What cannot be installed
-//! fails the test.
+//! The clients are installed from the lock files beside their scripts.
 
 use std::{
     fs,
     path::{Path, PathBuf},
-    process::{Command, Output},
-    sync::Mutex,
+    process::Command,
 };
 
-use crate::raw::Raw;
-
-/// One installation at a time; the tests run in parallel.
-static INSTALLING: Mutex<()> = Mutex::new(());
+use crate::{
+    raw::Raw,
+    support::install::{installed, python_with, run},
+};
 
 fn here(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/conformance").join(path)
-}
-
-/// A folder that is filled by `install` when it is not there yet for these `inputs`.
-fn installed(name: &str, inputs: &[PathBuf], install: impl FnOnce(&Path)) -> PathBuf {
-    let _one_at_a_time = INSTALLING.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
-    let wanted: String = inputs.iter().map(|input| fs::read_to_string(input).unwrap()).collect();
-    let stamp = folder.join("installed");
-    if fs::read_to_string(&stamp).is_ok_and(|found| found == wanted) {
-        return folder;
-    }
-    let _ = fs::remove_dir_all(&folder);
-    fs::create_dir_all(&folder).unwrap();
-    install(&folder);
-    fs::write(stamp, wanted).unwrap();
-    folder
-}
-
-pub(crate) fn run(command: &mut Command) -> Output {
-    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    assert!(output.status.success(), "{command:?}\n{}{}", text(&output.stdout), text(&output.stderr));
-    output
 }
 
 pub(crate) fn javascript() -> PathBuf {
@@ -63,12 +38,7 @@ pub(crate) fn javascript() -> PathBuf {
 }
 
 fn python() -> PathBuf {
-    let requirements = here("python/requirements.txt");
-    installed("python", std::slice::from_ref(&requirements), |folder| {
-        run(Command::new("python3").args(["-m", "venv"]).arg(folder));
-        let pip = folder.join("bin/pip");
-        run(Command::new(pip).args(["install", "--quiet", "--disable-pip-version-check", "-r"]).arg(&requirements));
-    })
+    python_with("python", &here("python/requirements.txt"))
 }
 
 async fn runs(command: impl FnOnce(String) -> Command + Send + 'static) {

@@ -7,8 +7,11 @@ use serde_json::Value;
 use shopaloud::objects::Sha256Hasher;
 
 use crate::{
-    clients::{javascript, run},
-    support::server::{Backend, TestServer},
+    clients::javascript,
+    support::{
+        install::run,
+        server::{Backend, TestServer},
+    },
 };
 
 async fn page_records(module: &'static str, transports: &'static str, backend: Backend) {

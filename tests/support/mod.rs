@@ -10,6 +10,7 @@
 )]
 
 pub(crate) mod client;
+pub(crate) mod install;
 pub(crate) mod postgres;
 pub(crate) mod proxy;
 pub(crate) mod s3;

@@ -24,6 +24,8 @@ use crate::{
     erasure::{DropAudioOf, Erasure, KeeperActor},
     http::Readiness,
     journal::{Journal, JournalOptions},
+    metrics,
+    objects::Objects,
     persist::{self, PersistActor, PersistDeps, PersistOptions, PersistStats},
     preparation,
     reload::{self, Watched},
@@ -32,7 +34,7 @@ use crate::{
     session::{DeliveryActor, HousekeeperActor, Registry, SessionDeps, SessionLimits, SessionNews, SessionSettings},
     store::{Store, StoreError},
     tls::Certificate,
-    upload::{self, StoredParts, UploadActor, UploadDeps, UploadOptions},
+    upload::{self, StoredParts, UploadActor, UploadDeps, UploadOptions, UploadStats},
 };
 
 /// How long sessions may take to say goodbye. A client that does not answer a close is cut after 3 s.
@@ -129,14 +131,8 @@ impl Node {
         };
         let persist = PersistActor::start_pool(config.database.writers, persist_deps, exhausted(&report_failure));
         let registry = Arc::new(Registry::new(session_limits(config)));
-        let delivery = DeliveryActor {
-            store: Arc::clone(&store),
-            objects: Arc::clone(&objects),
-            registry: Arc::clone(&registry),
-            access: entrance.access.clone(),
-            end_grace: config.audio.end_grace,
-        }
-        .start();
+        let delivery = delivery(config, &store, &objects, &registry, &entrance.access).start();
+        let upload_stats = Arc::new(UploadStats::default());
         let upload_deps = UploadDeps {
             options: upload_options(config),
             journal: journal.clone(),
@@ -144,21 +140,13 @@ impl Node {
             store_record: store_record_of(&persist),
             parts_of: parts_of(&store),
             news: delivery.clone().recipient(),
-            stats: Arc::default(),
+            stats: Arc::clone(&upload_stats),
         };
         let upload = UploadActor::start_pool(config.audio.uploaders, upload_deps, exhausted(&report_failure))
             .context("make the staging directory")?;
 
         let settings = session_settings(config);
-        HousekeeperActor {
-            node: node_id,
-            store: Arc::clone(&store),
-            registry: Arc::clone(&registry),
-            delivery: delivery.clone(),
-            touch_interval: settings.touch_interval,
-            expire_interval: settings.touch_interval.max(Duration::from_secs(1)),
-        }
-        .start();
+        housekeeper(node_id, &store, &registry, delivery.clone(), &settings).start();
 
         let erasure =
             Erasure::new(Arc::clone(&store), Arc::clone(&objects), Arc::clone(&registry), drop_audio_of(&upload));
@@ -169,6 +157,7 @@ impl Node {
             upload: upload.clone(),
             delivery,
             registry: Arc::clone(&registry),
+            refusals: Arc::default(),
             settings,
             handshake_timeout: config.server.handshake_timeout,
         });
@@ -180,12 +169,21 @@ impl Node {
             certificate: certificate.clone(),
             registry: Arc::clone(&registry),
         })?;
+        let metrics = metrics::Sources {
+            persist: persist_stats,
+            upload: upload_stats,
+            journal: journal.clone(),
+            access: access.clone(),
+            registry: Arc::clone(&registry),
+            refusals: Arc::clone(&sessions.refusals),
+        };
         let parts = Parts {
             store: Arc::clone(&store),
             objects,
             erasure,
             sessions,
             readiness: readiness.clone(),
+            metrics,
             access,
             certificate,
         };
@@ -289,6 +287,39 @@ fn persist_options(config: &Config) -> PersistOptions {
         max_bytes: database.batch_bytes,
         spill_after: database.spill_after,
         ..PersistOptions::default()
+    }
+}
+
+fn delivery(
+    config: &Config,
+    store: &Arc<dyn Store>,
+    objects: &Objects,
+    registry: &Arc<Registry>,
+    access: &Access,
+) -> DeliveryActor {
+    DeliveryActor {
+        store: Arc::clone(store),
+        objects: Arc::clone(objects),
+        registry: Arc::clone(registry),
+        access: access.clone(),
+        end_grace: config.audio.end_grace,
+    }
+}
+
+fn housekeeper(
+    node: NodeId,
+    store: &Arc<dyn Store>,
+    registry: &Arc<Registry>,
+    delivery: Addr<DeliveryActor>,
+    settings: &SessionSettings,
+) -> HousekeeperActor {
+    HousekeeperActor {
+        node,
+        store: Arc::clone(store),
+        registry: Arc::clone(registry),
+        delivery,
+        touch_interval: settings.touch_interval,
+        expire_interval: settings.touch_interval.max(Duration::from_secs(1)),
     }
 }
 

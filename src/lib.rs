@@ -32,6 +32,7 @@ pub mod erasure;
 pub mod http;
 pub mod journal;
 pub mod keys;
+pub mod metrics;
 pub mod objects;
 pub mod persist;
 pub mod preparation;

@@ -14,6 +14,7 @@ use crate::{
     config::Config,
     erasure::Erasure,
     http::{self, DoorLimits, DoorState, HttpState, Readiness},
+    metrics,
     objects::Objects,
     runtime::Budget,
     session::{
@@ -32,6 +33,7 @@ pub struct Parts {
     pub erasure: Erasure,
     pub sessions: Arc<SessionDeps>,
     pub readiness: Readiness,
+    pub metrics: metrics::Sources,
     pub access: Access,
     pub certificate: Option<Arc<Certificate>>,
 }
@@ -42,19 +44,21 @@ pub struct Parts {
 /// When the port cannot be bound.
 pub fn serve(config: &Config, parts: Parts, goodbye_timeout: Duration) -> anyhow::Result<(Server, Vec<SocketAddr>)> {
     let server = &config.server;
-    let Parts { store, objects, erasure, sessions, readiness, access, certificate } = parts;
+    let Parts { store, objects, erasure, sessions, readiness, metrics, access, certificate } = parts;
+    let budget = Budget::new(config.memory.budget_bytes, config.memory.connection_bytes);
     let state = HttpState {
         store,
         objects,
         erasure,
         readiness: readiness.clone(),
+        metrics: metrics::renderer(metrics, budget.clone()),
         access: access.clone(),
         audio_link_lifetime: config.audio_link_lifetime,
         max_header_bytes: server.max_header_bytes,
     };
     let doors = DoorState {
         sessions,
-        budget: Budget::new(config.memory.budget_bytes, config.memory.connection_bytes),
+        budget,
         readiness,
         access: access.clone(),
         limits: DoorLimits {

@@ -21,16 +21,17 @@ const FLOORS: [&[&str]; 9] = [
     &["session"],
     &["erasure"],
     &["http"],
-    &["app", "backends", "check", "cli", "keys", "main", "preparation", "reload", "serve", "tls"],
+    &["app", "backends", "check", "cli", "keys", "main", "metrics", "preparation", "reload", "serve", "tls"],
 ];
 
 /// Crates that are known in one place, so that they can be replaced there: where they may appear.
-const CONFINED_CRATES: [(&str, &str); 5] = [
+const CONFINED_CRATES: [(&str, &str); 6] = [
     ("sqlx", "src/store/"),
     ("aws_sdk_s3", "src/objects/"),
     ("aws_smithy_http_client", "src/objects/"),
     ("socketioxide_parser_common", "src/protocol/"),
     ("dotenvy", "src/config/"),
+    ("prometheus_client", "src/metrics.rs"),
 ];
 
 struct Source {

@@ -11,6 +11,7 @@ mod delete;
 mod events;
 mod gate;
 mod json;
+mod metrics;
 mod openapi;
 mod ops;
 mod paging;
@@ -27,6 +28,7 @@ use actix_web::{FromRequest, Handler, Resource, Responder, dev::HttpServiceFacto
 
 pub use connect::{DoorLimits, DoorState};
 pub use gate::{harden, let_in};
+pub use metrics::RenderMetrics;
 pub use ops::Readiness;
 pub use problem::Problem;
 
@@ -39,6 +41,7 @@ pub struct HttpState {
     pub objects: Objects,
     pub erasure: Erasure,
     pub readiness: Readiness,
+    pub metrics: RenderMetrics,
     pub access: Access,
     /// How long links to audio in answers are good.
     pub audio_link_lifetime: Duration,
@@ -63,6 +66,7 @@ pub fn configure(cfg: &mut web::ServiceConfig, state: HttpState) {
         .service(get("/users", users::list))
         .service(get_and_delete("/users/{id}", users::one, delete::user))
         .service(get_and_head("/audio/{key:.*}", audio::play))
+        .service(get("/metrics", metrics::show))
         .service(get("/openapi.json", openapi::document))
         .service(get("/docs", openapi::page))
         .service(get("/docs/script.js", openapi::script))

@@ -92,6 +92,7 @@ pub(super) async fn about() -> impl Responder {
             "/users": "all users with their events outside sessions, newest first",
             "/users/{id}": "one user",
             "/audio/{key}": "stored audio, with Range requests",
+            "/metrics": "counts and gauges, for Prometheus",
             "/openapi.json": "the description of all this (OpenAPI 3.1)",
             "/docs": "the same, to read",
             "/healthz": "the process lives",

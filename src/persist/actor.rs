@@ -113,7 +113,11 @@ impl PersistActor {
         let committed = consumer.released();
         let limits = Limits { rows: deps.options.max_rows.max(1), bytes: deps.options.max_bytes.max(1) };
         Self {
-            mode: Mode::Backlog(Box::new(Backlog::replay(deps.journal.reader(committed), deps.journal.end()))),
+            mode: Mode::Backlog(Box::new(Backlog::replay(
+                deps.journal.reader(committed),
+                deps.journal.end(),
+                Arc::clone(&deps.stats),
+            ))),
             condition: Condition::new(Arc::clone(&deps.stats)),
             backoff: Backoff::new(deps.options.retry.0, deps.options.retry.1),
             deps,
@@ -227,7 +231,7 @@ impl Handler<AppendRecords> for PersistActor {
     type Result = ();
 
     fn handle(&mut self, append: AppendRecords, ctx: &mut Self::Context) {
-        self.take_in(Arrival::of_stream(append, self.shard.number), ctx);
+        self.take_in(Arrival::of_stream(append, self.shard.number, &self.deps.stats), ctx);
     }
 }
 
@@ -235,7 +239,7 @@ impl Handler<StoreRecord> for PersistActor {
     type Result = ();
 
     fn handle(&mut self, store: StoreRecord, ctx: &mut Self::Context) {
-        self.take_in(Arrival::of_single(store, self.shard.number), ctx);
+        self.take_in(Arrival::of_single(store, self.shard.number, &self.deps.stats), ctx);
     }
 }
 

@@ -11,13 +11,15 @@
 //! that ends there has everything that was let go of behind it; once it is written, what the tail holds beyond the
 //! reader's place is all that is missing, and becomes the open batch.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, sync::Arc};
 
 use tokio::sync::oneshot;
 
 use super::{
     RejectedRecord,
     batch::{Answer, Batch, Item, Limits, Plan, bytes_of},
+    hand::{InHand, events_in},
+    stats::PersistStats,
 };
 use crate::{
     domain::Record,
@@ -51,6 +53,8 @@ pub(super) struct Backlog {
     /// Away while it reads.
     reader: Option<JournalReader>,
     ready: VecDeque<(Position, Record)>,
+    /// Events that were read and are not written yet.
+    in_hand: InHand,
     /// Everything at or below was read.
     read_to: Position,
     /// The last reading ended at the written end.
@@ -95,16 +99,17 @@ impl Reading {
 impl Backlog {
     /// A backlog that begins with nothing in memory: what was appended up to `end` is in the journal alone, or will be
     /// once it is written.
-    pub(super) fn replay(reader: JournalReader, end: Position) -> Self {
-        Self { is_replay: true, let_go: end, ..Self::new(reader) }
+    pub(super) fn replay(reader: JournalReader, end: Position, stats: Arc<PersistStats>) -> Self {
+        Self { is_replay: true, let_go: end, ..Self::new(reader, stats) }
     }
 
     /// A backlog that is given all items which are not stored yet.
-    pub(super) fn new(reader: JournalReader) -> Self {
+    pub(super) fn new(reader: JournalReader, stats: Arc<PersistStats>) -> Self {
         Self {
             read_to: reader.position(),
             reader: Some(reader),
             ready: VecDeque::new(),
+            in_hand: InHand::nothing(stats),
             reached_end: false,
             is_replay: false,
             tail: VecDeque::new(),
@@ -210,8 +215,14 @@ impl Backlog {
         self.reader = Some(reading.reader);
         let records = reading.records?;
         let count = records.len();
+        self.in_hand.replayed(events_in(records.iter().map(|(_, record)| record)));
         self.ready.extend(records);
         Ok(count)
+    }
+
+    /// A batch that was read has ended.
+    pub(super) fn written(&mut self, batch: &Batch) {
+        self.in_hand.ended(events_in(&batch.records));
     }
 
     /// Everything up to `upto` has ended; `rejected` tells where records were refused. Answers single records.

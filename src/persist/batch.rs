@@ -7,7 +7,7 @@ use std::{collections::VecDeque, ops::Range};
 
 use tokio::sync::oneshot;
 
-use super::RejectedRecord;
+use super::{RejectedRecord, hand::InHand};
 use crate::{
     domain::{Record, StreamId},
     journal::Position,
@@ -74,6 +74,7 @@ pub(super) struct Item {
     pub(super) rejected: Vec<RejectedRecord>,
     #[expect(dead_code, reason = "held until the item goes")]
     pub(super) permit: Permit,
+    pub(super) in_hand: InHand,
 }
 
 /// Most of one batch.
@@ -232,6 +233,7 @@ mod tests {
             answer: Answer::Nobody,
             rejected: Vec::new(),
             permit: Permit::none(),
+            in_hand: InHand::nothing(std::sync::Arc::default()),
         }
     }
 

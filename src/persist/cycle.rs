@@ -19,6 +19,7 @@ use super::{
     actor::Mode,
     backlog::{Backlog, Reading, Step},
     batch::{Answer, Batch},
+    hand::events_in,
     streams::Notices,
     write::{self, Attempt},
 };
@@ -140,6 +141,8 @@ impl PersistActor {
         if let Some((_, reason)) = rejected.first() {
             tracing::error!(records = rejected.len(), reason, "the database refuses records for good");
             add(&self.deps.stats.rejected, rejected.len());
+            let events = events_in(rejected.iter().filter_map(|(index, _)| batch.records.get(*index)));
+            self.deps.stats.events_rejected.fetch_add(events, Relaxed);
         }
         if batch.items.is_empty() {
             self.on_replayed(&batch, rejected);
@@ -164,7 +167,8 @@ impl PersistActor {
         let mut rejected = rejected.into_iter().peekable();
         let (mut row, mut upto) = (0, Position::default());
         for written in batch.items {
-            let item = written.item;
+            let mut item = written.item;
+            item.in_hand.all_ended();
             let mut refused = item.rejected;
             while let Some((index, reason)) = rejected.next_if(|(index, _)| *index < row + written.rows) {
                 refused.push(RejectedRecord { seq: batch.records[index].seq(), reason });
@@ -194,6 +198,9 @@ impl PersistActor {
             let rejected = RejectedRecord { seq: record.seq(), reason };
             (batch.positions[index], stream_of(record), rejected)
         };
+        if let Mode::Backlog(backlog) = &mut self.mode {
+            backlog.written(batch);
+        }
         let rejected: Vec<_> = rejected.into_iter().map(reject).collect();
         for (position, stream, rejected) in &rejected {
             if let Some(stream) = stream {
@@ -254,7 +261,10 @@ impl PersistActor {
             return;
         }
         tracing::warn!(shard = self.shard.number, "records are left to the journal until the database takes them");
-        self.mode = Mode::Backlog(Box::new(Backlog::new(self.deps.journal.reader(self.committed))));
+        self.mode = Mode::Backlog(Box::new(Backlog::new(
+            self.deps.journal.reader(self.committed),
+            Arc::clone(&self.deps.stats),
+        )));
         let retried = self.retry.take().map(Batch::into_items).into_iter().flatten();
         let waiting: Vec<_> = retried.chain(self.queue.drain()).collect();
         self.is_due = false;

@@ -4,6 +4,8 @@
 //! journal before it is anywhere else. While the journal has no room, messages wait in
 //! order with their permits, and so their senders wait.
 
+use std::sync::{Arc, atomic::Ordering::Relaxed};
+
 use actix::prelude::*;
 use futures_util::future::ready;
 
@@ -12,6 +14,8 @@ use super::{
     actor::{Mode, UnsyncedTicket},
     batch::{Answer, Item, bytes_of},
     cycle::add,
+    hand::{InHand, events_in},
+    stats::PersistStats,
     streams::Notices,
 };
 use crate::{
@@ -30,12 +34,14 @@ pub(super) struct Arrival {
     /// Records that never became part of `entries`.
     rejected: Vec<RejectedRecord>,
     permit: Permit,
+    in_hand: InHand,
 }
 
 impl Arrival {
-    pub(super) fn of_stream(append: AppendRecords, shard: u16) -> Self {
+    pub(super) fn of_stream(append: AppendRecords, shard: u16, stats: &Arc<PersistStats>) -> Self {
         let AppendRecords { stream, connection, ticket, records, ack_wanted, permit } = append;
         Self {
+            in_hand: InHand::received(stats, events_in(&records)),
             entries: records.into_iter().map(|record| Entry::Record(ShardRecord { shard, record })).collect(),
             is_journaled: true,
             is_urgent: ack_wanted,
@@ -45,9 +51,10 @@ impl Arrival {
         }
     }
 
-    pub(super) fn of_single(store: StoreRecord, shard: u16) -> Self {
+    pub(super) fn of_single(store: StoreRecord, shard: u16, stats: &Arc<PersistStats>) -> Self {
         let StoreRecord { record, reply } = store;
         Self {
+            in_hand: InHand::received(stats, events_in([&record])),
             // Attached audio is in the journal as audio until it is stored.
             is_journaled: !matches!(record, Record::AudioAttached(_)),
             entries: vec![Entry::Record(ShardRecord { shard, record })],
@@ -58,12 +65,15 @@ impl Arrival {
         }
     }
 
-    /// Takes out what `check` has a reason against, and says so to whoever asked for a single record. How many it were.
-    fn reject<'r>(&mut self, check: impl Fn(&Record) -> Option<&'r str>) -> usize {
+    /// Takes out what `check` has a reason against, and says so to whoever asked for a single record. How many it were, and
+    /// how many of them events.
+    fn reject<'r>(&mut self, check: impl Fn(&Record) -> Option<&'r str>) -> (usize, u64) {
         let (before, rejected) = (self.entries.len(), &mut self.rejected);
+        let mut events = 0;
         self.entries.retain(|entry| {
             let Entry::Record(ShardRecord { record, .. }) = entry else { return true };
             let Some(reason) = check(record) else { return true };
+            events += events_in([record]);
             rejected.push(RejectedRecord { seq: record.seq(), reason: reason.to_owned() });
             false
         });
@@ -73,7 +83,8 @@ impl Arrival {
             // Who asked may have given up.
             let _ = reply.send(Err(rejected.clone()));
         }
-        before - self.entries.len()
+        self.in_hand.ended(events);
+        (before - self.entries.len(), events)
     }
 
     fn into_item(self, after: Position, position: Option<Position>) -> Item {
@@ -87,6 +98,7 @@ impl Arrival {
             answer: self.answer,
             rejected: self.rejected,
             permit: self.permit,
+            in_hand: self.in_hand,
         }
     }
 }
@@ -142,10 +154,11 @@ impl PersistActor {
     }
 
     fn reject<'r>(&self, arrival: &mut Arrival, check: impl Fn(&Record) -> Option<&'r str>) {
-        let records = arrival.reject(check);
+        let (records, events) = arrival.reject(check);
         if let (Some(last), true) = (arrival.rejected.last(), records > 0) {
             tracing::error!(shard = self.shard.number, records, reason = last.reason, "records are rejected");
             add(&self.deps.stats.rejected, records);
+            self.deps.stats.events_rejected.fetch_add(events, Relaxed);
         }
     }
 

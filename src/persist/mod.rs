@@ -18,6 +18,7 @@ mod actor;
 mod backlog;
 mod batch;
 mod cycle;
+mod hand;
 mod intake;
 mod lookup;
 mod messages;

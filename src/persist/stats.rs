@@ -21,6 +21,11 @@ pub struct PersistStats {
     pub(super) write_us: AtomicU64,
     pub(super) failures: AtomicU64,
     pub(super) replayed: AtomicU64,
+    pub(super) events_received: AtomicU64,
+    pub(super) events_replayed: AtomicU64,
+    pub(super) events_rejected: AtomicU64,
+    pub(super) events_left: AtomicU64,
+    pub(super) events_waiting: AtomicU64,
     failing_actors: AtomicU64,
     backlog_actors: AtomicU64,
     backlog_bytes: AtomicU64,
@@ -46,6 +51,16 @@ pub struct PersistSnapshot {
     pub failures: u64,
     /// Records read from the journal.
     pub replayed: u64,
+    /// Events taken from connections.
+    pub events_received: u64,
+    /// Events read from the journal: those that an earlier process left there, and [`Self::events_left`].
+    pub events_replayed: u64,
+    /// Events that the database, or the journal for their size, refused for good.
+    pub events_rejected: u64,
+    /// Events that were let go of, to be read from the journal again.
+    pub events_left: u64,
+    /// Events in memory right now.
+    pub events_waiting: u64,
     /// Actors whose last write failed.
     pub failing_actors: u64,
     /// Actors that work from the journal.
@@ -74,6 +89,11 @@ impl PersistStats {
             write_us: self.write_us.load(Relaxed),
             failures: self.failures.load(Relaxed),
             replayed: self.replayed.load(Relaxed),
+            events_received: self.events_received.load(Relaxed),
+            events_replayed: self.events_replayed.load(Relaxed),
+            events_rejected: self.events_rejected.load(Relaxed),
+            events_left: self.events_left.load(Relaxed),
+            events_waiting: self.events_waiting.load(Relaxed),
             failing_actors: self.failing_actors.load(SeqCst),
             backlog_actors: self.backlog_actors.load(SeqCst),
             backlog_bytes: self.backlog_bytes.load(SeqCst),

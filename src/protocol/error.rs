@@ -56,6 +56,33 @@ pub enum ErrorCode {
 }
 
 impl ErrorCode {
+    /// In the order of their numbers.
+    pub const ALL: [Self; 23] = [
+        Self::BadJson,
+        Self::BadMessage,
+        Self::BadFrame,
+        Self::HelloRequired,
+        Self::HelloTimeout,
+        Self::TooLarge,
+        Self::TooSlow,
+        Self::NotRecording,
+        Self::UnknownSession,
+        Self::UnknownStream,
+        Self::Replaced,
+        Self::Aborted,
+        Self::Rejected,
+        Self::SlowReader,
+        Self::HeartbeatLost,
+        Self::Unauthorized,
+        Self::TokenExpired,
+        Self::WrongUser,
+        Self::ForeignOrigin,
+        Self::RateLimited,
+        Self::Deleted,
+        Self::Draining,
+        Self::Overloaded,
+    ];
+
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {

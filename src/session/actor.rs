@@ -14,6 +14,7 @@ use super::{
     ConnectionHandle, ConnectionLost, FrameIn, LostCause, SessionHandle, SessionNews,
     delivery::{DeliveryActor, SessionOver},
     effect::{AudioEffect, Effect},
+    refusals::Refusals,
     registry::{ConnectionId, Now, Registry},
     state::{SessionSettings, SessionState, Surroundings, aborted},
 };
@@ -43,6 +44,7 @@ pub struct SessionDeps {
     pub upload: ActorPool<UploadActor>,
     pub delivery: Addr<DeliveryActor>,
     pub registry: Arc<Registry>,
+    pub refusals: Arc<Refusals>,
     pub settings: SessionSettings,
     /// Longest time from the connection to its hello.
     pub handshake_timeout: Duration,
@@ -255,6 +257,9 @@ impl SessionActor {
     }
 
     fn send(&mut self, message: &ServerMessage, ctx: &mut Context<Self>) {
+        if let ServerMessage::Error { code, .. } | ServerMessage::Refused { code, .. } = message {
+            self.deps.refusals.count(*code);
+        }
         for frame in self.codec.encode(message) {
             if self.connection.send(frame).is_err() {
                 if !self.state.is_closed() {

@@ -14,6 +14,7 @@ mod inbound;
 mod live;
 mod messages;
 mod recording;
+mod refusals;
 mod registry;
 mod state;
 #[cfg(test)]
@@ -28,5 +29,6 @@ pub use messages::{
     AudioUrl, ConnectionHandle, ConnectionLost, FrameIn, FrameOut, LostCause, OutboundFull, SessionHandle, SessionNews,
 };
 pub use recording::ObeyedWord;
+pub use refusals::Refusals;
 pub use registry::{Now, Registry, SessionLimits, StreamMemo};
 pub use state::SessionSettings;

@@ -175,7 +175,7 @@ impl UploadActor {
             active.changed(Some(before), now);
             active.run.appended(append.bytes.len() as u64, now);
             active.last_at = active.last_at.max(append.at);
-            add(&self.deps.stats.bytes_staged, append.bytes.len() as u64);
+            self.share.staged(append.bytes.len() as u64);
         }
         if let Some(ack) = append.ack.take() {
             self.deps.journal.when_synced(position, Box::new(move || ack.answer()));

@@ -17,7 +17,7 @@ use super::{
     run::Run,
     sidecar::Sidecar,
     staging::{Stage, StagingJob, StagingJobDone},
-    stats::add,
+    stats::{Ending, add},
 };
 use crate::{
     domain::{RunId, Timestamp},
@@ -46,6 +46,7 @@ pub(super) struct ActiveRun {
     pub(super) orphan: Option<ObjectKey>,
     /// Its news was told, although it could not be let go of yet.
     pub(super) told: bool,
+    pub(super) ending: Ending,
     /// The journal is needed behind this place: the first change that is not synced elsewhere comes after it.
     hold: Option<Position>,
     /// The same for changes since the sync that is under way began.
@@ -83,6 +84,7 @@ impl ActiveRun {
             wants_slot: false,
             orphan: None,
             told: false,
+            ending: Ending::Stored,
             hold: None,
             next_hold: None,
             dirty_since: None,
@@ -145,8 +147,7 @@ impl UploadActor {
         self.save(interval, ctx);
         self.release();
         let open = self.runs.values().filter(|active| !active.run.is_finished()).count();
-        let waiting = self.runs.values().map(|active| active.run.len()).sum();
-        self.share.publish(open as u64, waiting);
+        self.share.set_open(open as u64);
         self.end_drain_if_idle(ctx);
     }
 
@@ -270,6 +271,7 @@ impl UploadActor {
             let mut active = ActiveRun { run, stage: found.stage, journaled: true, ..ActiveRun::new(found.begin, now) };
             active.last_at = found.last_at;
             active.changed(Some(hold), now);
+            self.share.recovered(len);
             self.runs.insert(id, active);
             self.advance(id, ctx);
         }

@@ -11,6 +11,7 @@ use super::{
     piece::{self, Piece},
     run::{Done, Step},
     staging::{self, Stage},
+    stats::Ending,
 };
 use crate::{
     domain::{AudioPart, RunId, Sha256},
@@ -170,6 +171,7 @@ impl ActiveRun {
         }
         tracing::info!(run = %self.begin.run, has_row, ?rest, "a run is not stored as it is: another node has its audio, or it was deleted");
         self.orphan = (!has_row).then_some(key);
+        self.ending = if *is_deleted { Ending::Deleted } else { Ending::Shared };
         Done::Overlapped { rest, is_discarded: !has_row }
     }
 }

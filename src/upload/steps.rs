@@ -12,7 +12,7 @@ use super::{
     keeping::Leaving,
     messages::AudioStored,
     run::{Done, Ended, Step},
-    stats::count,
+    stats::{Ending, count},
 };
 use crate::{
     domain::{Record, RunId, Timestamp},
@@ -172,6 +172,7 @@ impl UploadActor {
                     count(&actor.deps.stats.rows_rejected);
                     if let Some(active) = actor.runs.get_mut(&id) {
                         active.told = true;
+                        active.ending = Ending::Rejected;
                     }
                     Ok(Done::Attached)
                 }
@@ -212,6 +213,8 @@ impl UploadActor {
                 }
             }
         }
+        let ending = if active.run.is_given_up() { Ending::Deleted } else { active.ending };
+        self.share.ended(active.run.len(), ending);
         self.runs.remove(&id);
         self.agenda.forget(id);
         true

@@ -12,6 +12,7 @@ use sqlx::{Connection, PgConnection};
 use tokio::sync::watch;
 
 use crate::support::{
+    accounts::Accounts,
     postgres::{Listen, TestPostgres},
     proxy::TcpProxy,
     s3::TestS3,
@@ -49,6 +50,9 @@ pub(crate) struct Scene {
     pub(crate) nodes: Vec<TestServer>,
     addresses: watch::Sender<Vec<SocketAddr>>,
     pub(crate) load: Load,
+    was_restarted: bool,
+    /// Events that others than the load have stored.
+    pub(crate) stored_besides: u64,
 }
 
 impl Scene {
@@ -73,7 +77,18 @@ impl Scene {
         let nodes: Vec<_> = (0..nodes).map(|_| TestServer::start_with(backend.clone(), settings)).collect();
         let addresses = watch::Sender::new(nodes.iter().map(TestServer::address).collect());
         let load = Load::start(shoppers, habits, fastrand::u64(..), 1, &addresses.subscribe()).unwrap();
-        Self { fault, began: Instant::now(), line, postgres, s3, nodes, addresses, load }
+        Self {
+            fault,
+            began: Instant::now(),
+            line,
+            postgres,
+            s3,
+            nodes,
+            addresses,
+            load,
+            was_restarted: false,
+            stored_besides: 0,
+        }
     }
 
     /// A connection to the nodes' database that no fault of the line concerns.
@@ -94,6 +109,7 @@ impl Scene {
 
     /// Starts a node that ended.
     pub(crate) fn restart(&mut self, node: usize) {
+        self.was_restarted = true;
         self.nodes[node].restart();
         self.announce_all();
     }
@@ -125,12 +141,36 @@ impl Scene {
     /// Everybody finishes. Nothing acknowledged may be missing, nothing be there twice, and everybody must have got
     /// every acknowledgement in the end.
     pub(crate) async fn end(self) -> Ending {
-        let Self { fault, began, mut nodes, load, .. } = self;
+        let Self { fault, began, mut nodes, load, was_restarted, stored_besides, .. } = self;
         let (content, description) = (load.content, load.description().to_owned());
         let shoppers = load.finish(PATIENCE);
         let is_quiet = || nodes.iter().all(TestServer::has_stored_all_audio);
         let findings = inspect(&nodes[0].url(""), content, &shoppers, PATIENCE, is_quiet).await.unwrap();
         let peak_memory_bytes = nodes.iter_mut().map(TestServer::peak_memory_bytes).max().unwrap_or_default();
+        let (mut stored, mut duplicate, mut failures) = ([0, 0], 0, 0);
+        for node in &nodes {
+            let accounts = Accounts::at_rest(node).await;
+            stored[0] += accounts.of("events_ended_total{as=\"stored\"}");
+            duplicate += accounts.of("events_ended_total{as=\"duplicate\"}");
+            failures += accounts.of("batch_failures_total");
+            stored[1] += accounts.of("audio_bytes_ended_total{as=\"stored\"}");
+        }
+        if !was_restarted {
+            // A process that ended took its counts with it.
+            let there = findings.events.stored + stored_besides;
+            // Where the answer to a commit is lost, the same events are stored and, once more, duplicates.
+            let most = stored[0] + if failures > 0 { duplicate } else { 0 };
+            assert!(
+                (stored[0]..=most).contains(&there),
+                "{fault}: {there} events, {stored:?} by the nodes' own accounts"
+            );
+            let shared = nodes.len() > 1;
+            assert!(
+                shared || stored[1] == findings.audio_bytes.stored,
+                "{fault}: {} bytes by the nodes' own accounts",
+                stored[1]
+            );
+        }
         let duration = began.elapsed();
         let row = Row { fault, duration, load: &description, findings: &findings, peak_memory_bytes };
         println!("{HEADING}\n{row}");

@@ -71,6 +71,7 @@ impl TestServer {
             store: store.clone(),
             objects: objects.clone(),
             erasure: Erasure::new(store.clone(), objects.clone(), registry, nothing_to_drop),
+            metrics: Arc::new(|| Ok(String::new())),
             readiness: readiness.clone(),
             access: Access::open(&config).unwrap(),
             audio_link_lifetime: config.audio_link_lifetime,

@@ -9,6 +9,7 @@
     reason = "a test fails by panicking, in its helpers too; how much of this a program includes varies"
 )]
 
+pub(crate) mod accounts;
 pub(crate) mod client;
 pub(crate) mod install;
 pub(crate) mod postgres;

@@ -40,13 +40,14 @@ const PAGE_POLICY: &str = "default-src 'none'; connect-src 'self'; script-src 's
         super::users::list,
         super::users::one,
         super::delete::user,
+        super::metrics::show,
         super::ops::health,
         super::ops::ready,
     ),
     tags(
         (name = "sessions", description = "Recordings: events and audio"),
         (name = "users", description = "Shoppers, with their events outside of recordings"),
-        (name = "operation", description = "For load balancers; without a key"),
+        (name = "operation", description = "For load balancers and Prometheus"),
     ),
     components(schemas(ProblemDocument)),
     modifiers(&Keys, &Refusals),
@@ -145,6 +146,7 @@ mod tests {
         let expected = [
             "/audio/{key}",
             "/healthz",
+            "/metrics",
             "/readyz",
             "/sessions",
             "/sessions/{id}",

@@ -132,6 +132,11 @@ impl TestPostgres {
         self.port
     }
 
+    /// Of the process above the server, with all that belongs to it below.
+    pub(crate) fn pid(&self) -> u32 {
+        self.supervisor.lock().unwrap().process.id()
+    }
+
     fn obey(&self, command: &str) {
         let mut supervisor = self.supervisor.lock().unwrap();
         writeln!(supervisor.commands.as_mut().unwrap(), "{command}").unwrap();

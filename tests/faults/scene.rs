@@ -109,12 +109,13 @@ impl Scene {
 
     /// Starts a node that ended.
     pub(crate) fn restart(&mut self, node: usize) {
-        self.was_restarted = true;
         self.nodes[node].restart();
-        self.announce_all();
+        self.restarted();
     }
 
-    fn announce_all(&self) {
+    /// Tells everybody where the nodes are now.
+    pub(crate) fn restarted(&mut self) {
+        self.was_restarted = true;
         self.announce(self.nodes.iter().map(TestServer::address));
     }
 

@@ -15,7 +15,9 @@ static INSTALLING: Mutex<()> = Mutex::new(());
 /// A folder that is filled by `install` when it is not there yet for these `inputs`.
 pub(crate) fn installed(name: &str, inputs: &[PathBuf], install: impl FnOnce(&Path)) -> PathBuf {
     let _one_at_a_time = INSTALLING.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    // Cargo tells tests and benches, and not examples, which install nothing.
+    let Some(target) = option_env!("CARGO_TARGET_TMPDIR") else { panic!("nowhere to install {name}") };
+    let folder = Path::new(target).join(name);
     let wanted: String = inputs.iter().map(|input| fs::read_to_string(input).unwrap()).collect();
     let stamp = folder.join("installed");
     if fs::read_to_string(&stamp).is_ok_and(|found| found == wanted) {

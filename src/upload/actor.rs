@@ -312,8 +312,13 @@ impl Handler<AppendAudio> for UploadActor {
 
     fn handle(&mut self, mut append: AppendAudio, ctx: &mut Self::Context) {
         let run = append.run;
-        if self.runs.get(&run).is_none_or(|active| active.run.is_finished()) {
-            return self.refuse(&append);
+        match self.runs.get_mut(&run) {
+            Some(active) if !active.run.is_finished() => {
+                if !append.bytes.is_empty() {
+                    active.run.heard_of();
+                }
+            }
+            _ => return self.refuse(&append),
         }
         if !self.held_back.is_empty() {
             return self.hold_back(append);

@@ -239,9 +239,14 @@ impl Run {
     }
 
     /// Bytes were taken. Only for a run that is not finished.
-    pub(super) fn appended(&mut self, len: u64, now: Instant) {
+    pub(super) const fn appended(&mut self, len: u64, now: Instant) {
         self.len += len;
         self.last_bytes_at = now;
+    }
+
+    /// Bytes arrived for it, taken or held back: whoever left came back. Not when they are taken, since what was held back
+    /// may have been sent before its client left.
+    pub(super) fn heard_of(&mut self) {
         if self.finishing.is_some_and(|finishing| !finishing.is_final) {
             self.finishing = None;
         }

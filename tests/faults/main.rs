@@ -5,6 +5,7 @@
 mod audit;
 mod bucket;
 mod database;
+mod disk_full;
 mod killed;
 mod overload;
 mod poison;

@@ -14,11 +14,16 @@ impl Accounts {
         Self(samples.filter_map(|(name, value)| Some((name.to_owned(), value.parse().ok()?))).collect())
     }
 
+    /// Those of a node, whatever moves.
+    pub(crate) async fn now(server: &TestServer) -> Self {
+        Self::parse(&server.get("/metrics").await.text().await.unwrap())
+    }
+
     /// Those of a node at which nothing moves any more.
     pub(crate) async fn at_rest(server: &TestServer) -> Self {
         let deadline = tokio::time::Instant::now() + PATIENCE;
         loop {
-            let accounts = Self::parse(&server.get("/metrics").await.text().await.unwrap());
+            let accounts = Self::now(server).await;
             let waiting = ["events_waiting", "audio_bytes_waiting", "backlog_bytes"].map(|name| accounts.of(name));
             if waiting == [0, 0, 0] && accounts.unbalanced().is_none() {
                 return accounts;

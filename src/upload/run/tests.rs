@@ -137,11 +137,24 @@ fn a_lost_connection_that_comes_back_goes_on() {
     story.run.finish_within(secs(2), FinishReason::ConnectionLost, story.now);
     assert!(!story.run.ends_for_sure());
     story.later(secs(1));
+    story.run.heard_of();
     story.run.appended(1, story.now);
     let idle_at = story.now + secs(1_000);
     assert_eq!(story.later(secs(5)).next(), Step::Wait { until: Some(idle_at) });
     story.run.finish_within(secs(2), FinishReason::ConnectionLost, story.now);
     story.later(secs(2)).expect(&Step::Finish);
+}
+
+/// What is taken late was said before its client left.
+#[test]
+fn what_was_held_back_does_not_bring_a_client_back() {
+    let mut story = Story::of(1);
+    story.run.hold_back();
+    story.run.finish_within(secs(2), FinishReason::ConnectionLost, story.now);
+    story.later(secs(5));
+    story.run.appended(1, story.now);
+    story.run.let_in();
+    story.expect(&Step::Finish);
 }
 
 #[test]

@@ -15,10 +15,11 @@ use std::{
 };
 
 use clap::Parser;
-use common::{Machine, Process, median, mib, millis};
+use common::{Machine, median, mib, millis};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, PgConnection, sqlite::SqliteConnectOptions};
 use support::{
     postgres::{Listen, TestPostgres},
+    process::Process,
     server::{Backend, TestServer},
 };
 

@@ -17,11 +17,12 @@ mod support;
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{Parser, ValueEnum};
-use common::{Machine, Process};
+use common::Machine;
 use driver::{Door, Load, Outcome};
 use report::{Figures, Report};
 use support::{
     postgres::{Listen, TestPostgres},
+    process::Process,
     server::{Backend, TestServer},
 };
 
@@ -132,22 +133,19 @@ async fn on_own_server(arguments: &Arguments, connections: usize) -> Figures {
     if arguments.idle > 0 {
         figures.idle_connection_bytes = Some(idle(&server, arguments).await);
     }
-    let cpu = |process: Process| process.tree().into_iter().map(Process::cpu_secs).sum::<f64>();
     let database = postgres.as_ref().map(|postgres| Process(postgres.pid()));
-    let before = [Some(process), database, Some(Process::own())].map(|process| {
-        process.map(|process| match process {
-            own if own.0 == std::process::id() => own.cpu_secs(),
-            other => cpu(other),
-        })
-    });
+    // The driver's descendants are the others.
+    let cpu_secs = || [process.cpu_secs(), database.map_or(0.0, Process::tree_cpu_secs), Process::own().cpu_secs()];
+    let before = cpu_secs();
     process.forget_peak();
     let outcome = driver::run(&arguments.load(server.address(), connections)).await;
     figures.peak_memory_bytes = process.peak_memory_bytes();
     let events = outcome.acknowledged.max(1) as f64;
-    let per_event_us = |spent: f64| spent * 1e6 / events;
-    figures.server_us = Some(per_event_us(cpu(process) - before[0].unwrap_or_default()));
-    figures.database_us = database.map(|database| per_event_us(cpu(database) - before[1].unwrap_or_default()));
-    figures.driver_us = Some(per_event_us(Process::own().cpu_secs() - before[2].unwrap_or_default()));
+    let after = cpu_secs();
+    let [server_us, database_us, driver_us] = [0, 1, 2].map(|who| (after[who] - before[who]) * 1e6 / events);
+    figures.server_us = Some(server_us);
+    figures.database_us = database.map(|_| database_us);
+    figures.driver_us = Some(driver_us);
     audit(&server, &outcome).await;
     figures.outcome = outcome;
     if let Some(url) = database_url {
@@ -174,9 +172,8 @@ async fn audit(server: &TestServer, outcome: &Outcome) {
 
 /// Milliseconds from the start of a process on SQLite to its first answer.
 fn time_to_first_answer() -> f64 {
-    let server = TestServer::new(Backend::Embedded, "");
+    let mut server = TestServer::new(Backend::Embedded, "");
     let began = std::time::Instant::now();
-    let mut server = server;
     server.restart();
     let answered = std::net::TcpStream::connect(server.address()).map(|mut stream| {
         use std::io::{Read, Write};

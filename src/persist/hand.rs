@@ -47,6 +47,12 @@ impl InHand {
         self.events -= events;
     }
 
+    /// They are refused before they are promised anything.
+    pub(super) fn rejected(&mut self, events: u64) {
+        self.stats.events_rejected.fetch_add(events, Relaxed);
+        self.ended(events);
+    }
+
     pub(super) fn all_ended(&mut self) {
         self.ended(self.events);
     }

@@ -4,7 +4,7 @@
 //! journal before it is anywhere else. While the journal has no room, messages wait in
 //! order with their permits, and so their senders wait.
 
-use std::sync::{Arc, atomic::Ordering::Relaxed};
+use std::sync::Arc;
 
 use actix::prelude::*;
 use futures_util::future::ready;
@@ -65,9 +65,8 @@ impl Arrival {
         }
     }
 
-    /// Takes out what `check` has a reason against, and says so to whoever asked for a single record. How many it were, and
-    /// how many of them events.
-    fn reject<'r>(&mut self, check: impl Fn(&Record) -> Option<&'r str>) -> (usize, u64) {
+    /// Takes out what `check` has a reason against, and says so to whoever asked for a single record. How many it were.
+    fn reject<'r>(&mut self, check: impl Fn(&Record) -> Option<&'r str>) -> usize {
         let (before, rejected) = (self.entries.len(), &mut self.rejected);
         let mut events = 0;
         self.entries.retain(|entry| {
@@ -83,8 +82,8 @@ impl Arrival {
             // Who asked may have given up.
             let _ = reply.send(Err(rejected.clone()));
         }
-        self.in_hand.ended(events);
-        (before - self.entries.len(), events)
+        self.in_hand.rejected(events);
+        before - self.entries.len()
     }
 
     fn into_item(self, after: Position, position: Option<Position>) -> Item {
@@ -154,11 +153,10 @@ impl PersistActor {
     }
 
     fn reject<'r>(&self, arrival: &mut Arrival, check: impl Fn(&Record) -> Option<&'r str>) {
-        let (records, events) = arrival.reject(check);
+        let records = arrival.reject(check);
         if let (Some(last), true) = (arrival.rejected.last(), records > 0) {
             tracing::error!(shard = self.shard.number, records, reason = last.reason, "records are rejected");
             add(&self.deps.stats.rejected, records);
-            self.deps.stats.events_rejected.fetch_add(events, Relaxed);
         }
     }
 

@@ -8,16 +8,11 @@ use serde_json::json;
 use crate::support::{
     client::{PlainClient, run_bytes},
     install::{python_with, run},
+    keys::new_key,
     server::{Backend, PATIENCE, TestServer},
 };
 
 const SHOP: &str = "https://shop.example";
-
-/// A key of this kind; as `shopaloud keys new` prints it.
-fn new_key(server: &TestServer, arguments: &[&str]) -> String {
-    let output = run(server.command().args(["keys", "new", "--name", "test"]).args(arguments));
-    String::from_utf8(output.stdout).unwrap().trim_end().to_owned()
-}
 
 /// Which cursors exist no document can say: these lists are asked for the pages that there are, too.
 fn cursors(sessions: &str, users: &str) -> String {
@@ -30,8 +25,8 @@ fn cursors(sessions: &str, users: &str) -> String {
 #[tokio::test]
 async fn answers_are_as_the_document_says() {
     let mut server = TestServer::new(Backend::Embedded, "[limits]\naddress_requests_per_sec = 0\n");
-    let write = new_key(&server, &["--kind", "write", "--origin", SHOP]);
-    let admin = new_key(&server, &["--kind", "admin"]);
+    let write = new_key(&server, &["--name", "test", "--kind", "write", "--origin", SHOP]);
+    let admin = new_key(&server, &["--name", "test", "--kind", "admin"]);
     server.restart();
     let (session, audio) = record(&server, &write, "anna").await;
     record(&server, &write, "bert").await;

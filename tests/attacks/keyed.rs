@@ -9,6 +9,7 @@ use sha2::Sha256;
 
 use crate::support::{
     client::PlainClient,
+    keys::{keys, new_key},
     server::{Backend, PATIENCE, TestServer},
 };
 
@@ -91,23 +92,6 @@ pub(crate) fn sign(header: &Value, claims: &Value, secret: &str) -> String {
     let signed = format!("{}.{}", part(header), part(claims));
     let mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).unwrap().chain_update(&signed);
     format!("{signed}.{}", URL_SAFE_NO_PAD.encode(mac.finalize().into_bytes()))
-}
-
-/// `shopaloud keys new` in the server's folder; its secret.
-pub(crate) fn new_key(server: &TestServer, arguments: &[&str]) -> String {
-    let (out, _) = keys(server, &[&["new"], arguments].concat());
-    let secret = out.trim_end().to_owned();
-    assert!(secret.starts_with("sa_") && !secret.contains('\n'), "{secret}");
-    secret
-}
-
-/// `shopaloud keys …`; what it printed, and what it explained.
-pub(crate) fn keys(server: &TestServer, arguments: &[&str]) -> (String, String) {
-    let output = server.command().arg("keys").args(arguments).output().unwrap();
-    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-    let (out, explained) = (text(output.stdout), text(output.stderr));
-    assert!(output.status.success(), "{out}{explained}");
-    (out, explained)
 }
 
 /// The id under which `keys list` has the key of this name.

@@ -3,8 +3,12 @@
 use serde_json::{Value, json};
 
 use crate::{
-    keyed::{KeyedServer, Polling, SHOP, id_of, keys, new_key},
-    support::{client::PlainClient, server::PATIENCE},
+    keyed::{KeyedServer, Polling, SHOP, id_of},
+    support::{
+        client::PlainClient,
+        keys::{keys, new_key},
+        server::PATIENCE,
+    },
 };
 
 /// Everything that shows what was recorded, and what nobody thought about yet.

@@ -1,8 +1,11 @@
 //! A server that nobody has to show anything to, and the world.
 
 use crate::{
-    keyed::{failure, new_key},
-    support::server::{Backend, TestServer},
+    keyed::failure,
+    support::{
+        keys::new_key,
+        server::{Backend, TestServer},
+    },
 };
 
 #[test]

@@ -10,6 +10,7 @@ use crate::{
     smuggling::{answer_to, statuses},
     support::{
         client::PlainClient,
+        process::Process,
         server::{Backend, TestServer},
     },
 };
@@ -42,7 +43,7 @@ async fn large_headers_are_refused() {
 async fn a_body_that_nobody_asked_for_is_not_kept() {
     let keyed = KeyedServer::start();
     for (path, key) in [("/sessions", Some(&keyed.read)), ("/sessions", None), ("/healthz", None), ("/nowhere", None)] {
-        let before = resident_bytes(&keyed.server);
+        let before = Process(keyed.server.pid()).memory_bytes();
         let mut stream = tokio::net::TcpStream::connect(keyed.address()).await.unwrap();
         let key = key.map(|key| format!("Authorization: Bearer {key}\r\n")).unwrap_or_default();
         let head = format!("POST {path} HTTP/1.1\r\nHost: localhost\r\n{key}Content-Length: 300000000\r\n\r\n");
@@ -56,7 +57,7 @@ async fn a_body_that_nobody_asked_for_is_not_kept() {
         }
         let mut answer = Vec::new();
         let _ = stream.read_to_end(&mut answer).await;
-        assert!(resident_bytes(&keyed.server) < before + (32 << 20), "{path} is kept in memory");
+        assert!(Process(keyed.server.pid()).memory_bytes() < before + (32 << 20), "{path} is kept in memory");
     }
 }
 
@@ -67,10 +68,10 @@ async fn a_compressed_body_is_not_unpacked() {
     polling.say(&format!("40{}", keyed.hello("anna"))).await;
     assert!(polling.hear().await.starts_with("40"));
     // 1 GB of zeros is 1 MB; it is no packet as it stands, and is not looked into.
-    let before = resident_bytes(&keyed.server);
+    let before = Process(keyed.server.pid()).memory_bytes();
     let response = polling.post_compressed(vec![0x1f; 1 << 20]).await;
     assert_eq!(response, 400);
-    assert!(resident_bytes(&keyed.server) < before + (32 << 20));
+    assert!(Process(keyed.server.pid()).memory_bytes() < before + (32 << 20));
 }
 
 #[tokio::test]
@@ -103,10 +104,4 @@ async fn a_message_that_announces_more_than_it_may_is_refused_at_its_first_bytes
     let mut client = PlainClient::connect(keyed.address()).await;
     client.say(json!({"event": "hello", "data": {"token": "x.".repeat(1_000_000)}})).await;
     assert_eq!(client.closed_for().await.0, "unauthorized");
-}
-
-fn resident_bytes(server: &TestServer) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", server.pid())).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1_024
 }

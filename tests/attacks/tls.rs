@@ -14,8 +14,11 @@ use tokio::{
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
 use crate::{
-    keyed::{failure, new_key},
-    support::server::{Backend, PATIENCE, TestServer},
+    keyed::failure,
+    support::{
+        keys::new_key,
+        server::{Backend, PATIENCE, TestServer},
+    },
 };
 
 const SETTINGS: &str = "[tls]\ncertificate = \"server.crt\"\nkey = \"server.key\"\n";

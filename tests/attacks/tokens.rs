@@ -4,7 +4,10 @@ use serde_json::{Value, json};
 
 use crate::{
     keyed::{KeyedServer, Polling, now_s, sign},
-    support::client::{PlainClient, run_bytes},
+    support::{
+        client::{PlainClient, run_bytes},
+        keys::{keys, new_key},
+    },
 };
 
 const TOKENS_ONLY: &str = "[auth]\nrequire_token = true\ntoken_leeway_secs = 1\n";
@@ -113,8 +116,8 @@ async fn secrets_are_replaced_one_after_the_other() {
     let keyed = KeyedServer::start_with(TOKENS_ONLY);
     let old = keyed.token("anna", 600);
     let (mut inside, _) = PlainClient::hello_with(keyed.address(), json!({"token": old})).await;
-    let next = crate::keyed::new_key(&keyed.server, &["--kind", "token", "--name", "next"]);
-    let (list, _) = crate::keyed::keys(&keyed.server, &["list"]);
+    let next = new_key(&keyed.server, &["--kind", "token", "--name", "next"]);
+    let (list, _) = keys(&keyed.server, &["list"]);
     let kids: Vec<_> = list.lines().filter(|line| line.ends_with("token")).collect();
     let kid = |at: usize| kids[at].split_whitespace().next().unwrap();
     let claims = json!({"sub": "anna", "exp": now_s() + 600});
@@ -129,6 +132,6 @@ async fn secrets_are_replaced_one_after_the_other() {
     }
     inside.say(json!({"event": "e", "seq": 1})).await;
     inside.acked(1).await;
-    crate::keyed::keys(&keyed.server, &["revoke", kid(0)]);
+    keys(&keyed.server, &["revoke", kid(0)]);
     assert_eq!(inside.closed_for().await, ("unauthorized".to_owned(), 4401));
 }

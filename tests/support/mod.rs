@@ -12,7 +12,9 @@
 pub(crate) mod accounts;
 pub(crate) mod client;
 pub(crate) mod install;
+pub(crate) mod keys;
 pub(crate) mod postgres;
+pub(crate) mod process;
 pub(crate) mod proxy;
 pub(crate) mod s3;
 pub(crate) mod server;

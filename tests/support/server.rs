@@ -16,8 +16,8 @@ use serde_json::Value;
 
 use super::{
     postgres::TestPostgres,
+    process::Process,
     s3::{ACCESS_KEY, BUCKET, SECRET_KEY, TestS3},
-    shopper::row,
 };
 
 /// Longest wait for anything that should happen soon. Far above what a busy machine needs; never reached in a test
@@ -155,7 +155,7 @@ impl TestServer {
 
     fn note_memory(&mut self) {
         if let Some(process) = &self.process {
-            self.peak_memory_bytes = self.peak_memory_bytes.max(row::peak_memory_bytes(process.id()));
+            self.peak_memory_bytes = self.peak_memory_bytes.max(Process(process.id()).peak_memory_bytes());
         }
     }
 

@@ -1,6 +1,6 @@
 //! A fault and what it cost, as a row of a table.
 
-use std::{fmt, path::Path, time::Duration};
+use std::{fmt, time::Duration};
 
 use super::audit::{Findings, Tally};
 
@@ -43,14 +43,4 @@ fn size(bytes: u64) -> String {
         1_000..1_000_000 => format!("{} kB", bytes / 1_000),
         _ => format!("{}.{} MB", bytes / 1_000_000, bytes / 100_000 % 10),
     }
-}
-
-/// The most memory that a process has had in RAM so far, in bytes. 0 when it is gone.
-pub(crate) fn peak_memory_bytes(process: u32) -> u64 {
-    let status = std::fs::read_to_string(Path::new("/proc").join(process.to_string()).join("status"));
-    let peak = status.ok().and_then(|status| {
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?.trim().to_owned();
-        line.strip_suffix(" kB")?.trim().parse::<u64>().ok()
-    });
-    peak.map_or(0, |kib| kib * 1024)
 }

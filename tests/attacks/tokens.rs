@@ -7,6 +7,7 @@ use crate::{
     support::{
         client::{PlainClient, run_bytes},
         keys::{keys, new_key},
+        server::PATIENCE,
     },
 };
 
@@ -90,7 +91,13 @@ async fn nobody_writes_as_somebody_else() {
             assert!(!heard.is_empty() && !heard.contains("Session ID unknown"), "{packet}: {heard}");
         }
     }
-    let users = keyed.json("/users").await;
+    // Nobody was told that anything is stored, so it may take a moment.
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    let mut users = keyed.json("/users").await;
+    while users["users"].as_array().unwrap().is_empty() && tokio::time::Instant::now() < deadline {
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        users = keyed.json("/users").await;
+    }
     let ids: Vec<_> = users["users"].as_array().unwrap().iter().map(|user| user["id"].clone()).collect();
     assert_eq!(ids, ["anna"]);
 }

@@ -237,12 +237,13 @@ impl SessionActor {
     }
 
     fn append_audio(&self, audio: AudioEffect, ctx: &Context<Self>) -> Result<(), ProtocolError> {
-        let AudioEffect { run, at, bytes, ticket, stream_end, permit } = audio;
+        let AudioEffect { run, stream, at, bytes, ticket, stream_end, permit } = audio;
+        let stream_offset = stream_end - bytes.len() as u64;
         let ack = AudioAck::new(ctx.address().recipient(), ctx.address().recipient(), stream_end, ticket);
         self.deps
             .upload
             .of(&run)
-            .try_send(AppendAudio { run, at, bytes, ack: Some(ack), permit })
+            .try_send(AppendAudio { run, stream, stream_offset, at, bytes, ack: Some(ack), permit })
             .map_err(|_| aborted())
     }
 

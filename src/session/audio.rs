@@ -151,6 +151,7 @@ impl Live {
         self.audio.under_way.push_back(Chunk { ticket, stream_end, tag, is_journaled: false });
         effects.push(Effect::AppendAudio(AudioEffect {
             run,
+            stream: self.stream(),
             at: self.received_at(around),
             bytes: bytes.clone(),
             ticket,

@@ -58,6 +58,7 @@ pub(super) enum Effect {
 #[derive(Debug)]
 pub(super) struct AudioEffect {
     pub(super) run: RunId,
+    pub(super) stream: StreamId,
     pub(super) at: Timestamp,
     pub(super) bytes: Bytes,
     pub(super) ticket: u64,

@@ -160,6 +160,7 @@ impl UploadActor {
             self.refuse(append);
             return Ok(());
         };
+        active.skip_known(append);
         // Resent bytes may all be known already: their ack waits for what is before them.
         let mut position = self.deps.journal.end();
         if !append.bytes.is_empty() {
@@ -174,6 +175,7 @@ impl UploadActor {
             let now = Instant::now();
             active.changed(Some(before), now);
             active.run.appended(append.bytes.len() as u64, now);
+            active.has_taken(append);
             active.last_at = active.last_at.max(append.at);
             self.share.staged(append.bytes.len() as u64);
         }
@@ -186,8 +188,11 @@ impl UploadActor {
     fn take_in_halves(&mut self, append: &mut AppendAudio) -> Result<(), Pause> {
         let rest = append.bytes.split_off(append.bytes.len() / 2);
         let bytes = mem::replace(&mut append.bytes, rest);
-        let mut first = AppendAudio { run: append.run, at: append.at, bytes, ack: None, permit: Permit::none() };
+        let AppendAudio { run, stream, stream_offset, at, .. } = *append;
+        append.stream_offset += bytes.len() as u64;
+        let mut first = AppendAudio { run, stream, stream_offset, at, bytes, ack: None, permit: Permit::none() };
         if let Err(pause) = self.take(&mut first) {
+            append.stream_offset = first.stream_offset;
             append.bytes = [&first.bytes[..], &append.bytes[..]].concat().into();
             return Err(pause);
         }

@@ -9,10 +9,11 @@ use std::{
 };
 
 use actix::prelude::*;
+use bytes::Buf as _;
 
 use super::{
     actor::{DrainPhase, UploadActor},
-    messages::{BeginRun, FinishReason},
+    messages::{AppendAudio, BeginRun, FinishReason},
     recovery::{Recovered, Recovery},
     run::Run,
     sidecar::Sidecar,
@@ -20,7 +21,7 @@ use super::{
     stats::{Ending, add},
 };
 use crate::{
-    domain::{RunId, Timestamp},
+    domain::{RunId, StreamId, Timestamp},
     journal::{Entry, Position},
     objects::ObjectKey,
     runtime::ActorPool,
@@ -37,6 +38,8 @@ pub(super) struct ActiveRun {
     pub(super) run: Run,
     /// `None` until the first byte.
     pub(super) stage: Option<Stage>,
+    /// The stream whose bytes were taken last, and its audio bytes up to there. `None` until this process took some.
+    taken: Option<(StreamId, u64)>,
     /// When the last byte arrived.
     pub(super) last_at: Timestamp,
     /// The journal has its beginning.
@@ -80,6 +83,7 @@ impl ActiveRun {
             begin,
             run: Run::new(now),
             stage: None,
+            taken: None,
             journaled: false,
             wants_slot: false,
             orphan: None,
@@ -90,6 +94,18 @@ impl ActiveRun {
             dirty_since: None,
             sync: Sync::Possible,
         }
+    }
+
+    /// Takes away from the front of a chunk what was taken before.
+    pub(super) fn skip_known(&self, append: &mut AppendAudio) {
+        let Some((_, end)) = self.taken.filter(|(stream, _)| *stream == append.stream) else { return };
+        let known = end.saturating_sub(append.stream_offset).min(append.bytes.len() as u64);
+        append.stream_offset += known;
+        append.bytes.advance(usize::try_from(known).unwrap_or(usize::MAX));
+    }
+
+    pub(super) const fn has_taken(&mut self, append: &AppendAudio) {
+        self.taken = Some((append.stream, append.stream_offset + append.bytes.len() as u64));
     }
 
     /// Something about it is not in its stage or sidecar yet. `before` is the journal's end before the entry that

@@ -25,11 +25,16 @@ pub struct BeginRun {
 }
 
 /// Bytes of a run, in order. A run that was about to be finished for a lost connection goes on. For a run that is
-/// finished or not known they are refused: the `ack` stays unanswered.
+/// finished or not known they are refused: the `ack` stays unanswered. What its stream sent into the run before is not
+/// taken again: a chunk that had to wait may come a second time, from its client's next connection.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct AppendAudio {
     pub run: RunId,
+    /// Who sends them: a run that lost its connection may go on with another stream's bytes.
+    pub stream: StreamId,
+    /// Where in the stream's audio bytes they begin.
+    pub stream_offset: u64,
     pub at: Timestamp,
     pub bytes: Bytes,
     /// Told when the bytes are on stable storage.

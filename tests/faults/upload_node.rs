@@ -34,6 +34,8 @@ pub(crate) struct Database {
     pub(crate) parts: Mutex<Vec<AudioPart>>,
     pub(crate) deleted: Mutex<Vec<SessionId>>,
     pub(crate) away: AtomicBool,
+    /// Away again once the next row is stored.
+    pub(crate) takes_one: AtomicBool,
     pub(crate) panics_once: AtomicBool,
     /// Neither answers nor gives up.
     pub(crate) hangs: AtomicBool,
@@ -54,6 +56,7 @@ impl Database {
         }
         if !self.overlaps(&part) && !self.deleted.lock().unwrap().contains(&part.session) {
             self.parts.lock().unwrap().push(part);
+            self.away.store(self.takes_one.swap(false, Ordering::SeqCst), Ordering::SeqCst);
         }
         message.reply.unwrap().send(Ok(())).unwrap();
         true
@@ -279,13 +282,19 @@ impl Client {
         while self.sent < end {
             let next = end.min(self.sent + chunk_len);
             let bytes = Bytes::copy_from_slice(&self.bytes[self.sent..next]);
+            let stream_offset = self.begin.stream_offset + self.sent as u64;
             self.sent = next;
             self.ticket += 1;
             let ack = AudioAck::new(self.to.clone(), self.refused.clone(), next as u64, self.ticket);
-            let (run, at) = (self.begin.run, Timestamp::now());
-            let append = AppendAudio { run, at, bytes, ack: Some(ack), permit: Permit::none() };
+            let (run, stream, at) = (self.begin.run, self.begin.stream, Timestamp::now());
+            let append = AppendAudio { run, stream, stream_offset, at, bytes, ack: Some(ack), permit: Permit::none() };
             node.pool.of(&run).try_send(append).unwrap();
         }
+    }
+
+    /// The next bytes sent are those from `from` on, whatever was sent before.
+    pub(crate) const fn go_back(&mut self, from: usize) {
+        self.sent = from;
     }
 
     /// The last chunk sent is not taken, and its sender hears of it.

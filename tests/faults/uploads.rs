@@ -501,11 +501,31 @@ async fn a_run_in_pieces_survives_a_crash_between_them() {
     node.database.away.store(true, Ordering::SeqCst);
     client.record(&node, 5 * KIB).await;
     until("an object that waits for its row", || server.file_of(&client.key()).exists()).await;
+    // Before the second piece, which would come too soon to stop in between.
+    node.database.takes_one.store(true, Ordering::SeqCst);
     node.database.away.store(false, Ordering::SeqCst);
     until("the first piece's row", || node.database.parts_of(client.begin.stream).len() == 2).await;
     server.stop();
+    node.database.away.store(false, Ordering::SeqCst);
     let mut node = node.killed_and_started_again(&options);
     server.restart();
     assert_stored_once(&mut node, &server, &client).await;
     assert!(!server.file_of(&client.key()).exists());
+}
+
+/// As from a client whose connection was lost while its chunk waited for room.
+#[actix::test]
+async fn bytes_that_come_again_are_taken_once() {
+    let server = TestS3::start();
+    let mut node = Node::start(store_on(&server), &NodeOptions::default());
+    let mut client = Client::new(100_000);
+    client.begin(&node);
+    client.send(&node, 60_000, 20_000);
+    client.go_back(30_000);
+    client.send(&node, 50_000, 20_000);
+    client.go_back(45_000);
+    client.send(&node, 100_000, 55_000);
+    client.acknowledged().await;
+    client.end(&node);
+    assert_stored_once(&mut node, &server, &client).await;
 }

@@ -28,6 +28,10 @@ const SEGMENTS_WITHIN_LIMIT: u64 = 4;
 /// Below this a segment would be mostly header and file system blocks.
 const MIN_SEGMENT_BYTES: u64 = 4 << 10;
 
+/// One part in so many of a segment is kept for entries that free room, so that a full disk does not stay full for want of
+/// it: staged audio goes from the disk only once the journal has it that it is stored.
+const RESERVED_SHARE: u64 = 64;
+
 /// Where the journal lies and how large it may become.
 #[derive(Clone, Debug)]
 pub struct JournalOptions {
@@ -57,7 +61,7 @@ pub enum OpenError {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum AppendError {
     /// No space is ready: the limit is reached, the disk is full, or the disk is slower than the appenders. Wait for
-    /// [`Journal::room`] and try again.
+    /// [`Journal::room`] and try again. [`Entry::AudioStored`] has a little space of its own.
     #[error("journal is full")]
     Full,
     /// A write or sync failed; the journal is of no use any more.
@@ -124,7 +128,9 @@ impl Journal {
             Phase::Closing | Phase::Closed => return Err(AppendError::Closed),
             Phase::Failed => return Err(AppendError::Failed),
         }
-        if let Err(full) = state.make_room(bytes) {
+        let frees_room = entries.iter().all(|entry| matches!(entry, Entry::AudioStored(_)));
+        let reserve = if frees_room { 0 } else { shared.segment_bytes / RESERVED_SHARE };
+        if let Err(full) = state.make_room(bytes, reserve) {
             shared.counters.refused_full.fetch_add(1, Relaxed);
             shared.files_wanted.notify_one();
             return Err(full);
@@ -266,13 +272,15 @@ impl Drop for Handle {
 }
 
 impl State {
-    /// Makes the current segment one that has `bytes` left.
-    fn make_room(&mut self, bytes: u64) -> Result<(), AppendError> {
-        if bytes <= self.current.segment.end() - self.end {
+    /// Makes the current segment one that has `bytes` left; and `reserve` more, where it is the last one.
+    fn make_room(&mut self, bytes: u64, reserve: u64) -> Result<(), AppendError> {
+        let needed_with = |left: usize| if left == 0 { bytes + reserve } else { bytes };
+        if needed_with(self.prepared.len()) <= self.current.segment.end() - self.end {
             return Ok(());
         }
-        let Some(next) = self.prepared.pop_front_if(|next| bytes <= next.segment.capacity) else {
-            self.wanted_bytes = Some(self.wanted_bytes.map_or(bytes, |wanted| wanted.max(bytes)));
+        let needed = needed_with(self.prepared.len().saturating_sub(1));
+        let Some(next) = self.prepared.pop_front_if(|next| needed <= next.segment.capacity) else {
+            self.wanted_bytes = Some(self.wanted_bytes.map_or(needed, |wanted| wanted.max(needed)));
             return Err(AppendError::Full);
         };
         if let Some(current) = self.kept.back_mut() {

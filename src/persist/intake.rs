@@ -114,7 +114,8 @@ impl PersistActor {
         add(&self.deps.stats.received, arrival.entries.len());
         // Before anything is promised: where an ack means journaled, it may be the last word on a record.
         self.reject(&mut arrival, refusal);
-        if self.parked.is_empty() {
+        // What needs no room waits for none: stored audio frees the room that the others wait for.
+        if self.parked.is_empty() || !arrival.is_journaled {
             if let Some(full) = self.journal(arrival, ctx) {
                 self.parked.push_back(full);
                 self.wait_for_room(ctx);

@@ -7,7 +7,10 @@ use std::{
     time::Duration,
 };
 
-use shopaloud::journal::{AppendError, Journal, JournalOptions, OpenError, Position};
+use shopaloud::{
+    domain::RunId,
+    journal::{AppendError, Entry, Journal, JournalOptions, OpenError, Position},
+};
 
 use crate::support::{
     LIMIT_BYTES, SEGMENT_BYTES, append, base_of, entry, number_of, numbers, open, open_with, read_all, segment_at,
@@ -309,4 +312,20 @@ async fn a_segment_that_cannot_be_made_is_tried_again() {
     journal.append(&[entry(taken, 400)]).unwrap();
     journal.close();
     assert_eq!(numbers(&journal), (0..=taken).collect::<Vec<_>>());
+}
+
+/// Else what waits for its files to be freed, and the freeing for room, would wait for each other.
+#[tokio::test]
+async fn a_full_journal_takes_what_frees_room() {
+    let directory = tempfile::tempdir().unwrap();
+    let journal = open_with(directory.path(), SEGMENT_BYTES, 8 * SEGMENT_BYTES);
+    let _consumer = journal.consumer("rows");
+    let small = entry(0, 1);
+    // To the last byte that anybody else gets.
+    while journal.append(std::slice::from_ref(&small)) != Err(AppendError::Full)
+        || tokio::time::timeout(Duration::from_millis(300), journal.room()).await.is_ok()
+    {}
+    let stored = Entry::AudioStored(RunId::from_bytes([7; 16]));
+    journal.synced_at(journal.append(&[stored]).unwrap()).await.unwrap();
+    assert_eq!(journal.append(&[small]), Err(AppendError::Full));
 }

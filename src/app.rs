@@ -34,6 +34,7 @@ use crate::{
     session::{DeliveryActor, HousekeeperActor, Registry, SessionDeps, SessionLimits, SessionNews, SessionSettings},
     store::{Store, StoreError},
     tls::Certificate,
+    tracks::{StopMaking, TrackActor, TrackDeps, TrackStats},
     upload::{self, StoredParts, UploadActor, UploadDeps, UploadOptions, UploadStats},
 };
 
@@ -91,6 +92,7 @@ pub struct Node {
     registry: Arc<Registry>,
     persist: ActorPool<PersistActor>,
     upload: ActorPool<UploadActor>,
+    tracks: Vec<Addr<TrackActor>>,
     journal: Journal,
     store: Arc<dyn Store>,
     failures: mpsc::UnboundedReceiver<String>,
@@ -152,6 +154,9 @@ impl Node {
             Erasure::new(Arc::clone(&store), Arc::clone(&objects), Arc::clone(&registry), drop_audio_of(&upload));
         KeeperActor::new(erasure.clone(), config.retention.keep).start();
 
+        let track_stats = Arc::new(TrackStats::default());
+        let tracks = start_tracks(config, &store, &objects, &track_stats);
+
         let sessions = Arc::new(SessionDeps {
             persist: persist.clone(),
             upload: upload.clone(),
@@ -172,6 +177,7 @@ impl Node {
         let metrics = metrics::Sources {
             persist: persist_stats,
             upload: upload_stats,
+            tracks: track_stats,
             journal: journal.clone(),
             access: access.clone(),
             registry: Arc::clone(&registry),
@@ -198,6 +204,7 @@ impl Node {
             registry,
             persist,
             upload,
+            tracks,
             journal,
             store,
             failures,
@@ -254,6 +261,10 @@ impl Node {
         }
         // Whoever is left did not introduce itself, or does not answer: nothing to wait for.
         self.server.stop(false).await;
+        for maker in &self.tracks {
+            // One that is gone makes nothing.
+            let _ = maker.try_send(StopMaking);
+        }
         let mut late = Vec::new();
         if in_order {
             if !upload::drain(&self.upload, left() / 2).await {
@@ -357,6 +368,21 @@ fn upload_options(config: &Config) -> UploadOptions {
         max_in_flight: config.audio.uploads_in_flight,
         ..UploadOptions::new(config.storage.data_dir.join("staging"))
     }
+}
+
+fn start_tracks(
+    config: &Config,
+    store: &Arc<dyn Store>,
+    objects: &Objects,
+    stats: &Arc<TrackStats>,
+) -> Vec<Addr<TrackActor>> {
+    let deps = TrackDeps {
+        store: Arc::clone(store),
+        objects: Arc::clone(objects),
+        scratch: config.storage.data_dir.join("tracks"),
+        stats: Arc::clone(stats),
+    };
+    TrackActor::start_some(config.audio.track_makers, deps)
 }
 
 fn store_record_of(persist: &ActorPool<PersistActor>) -> upload::StoreRecordOf {

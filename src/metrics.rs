@@ -26,6 +26,7 @@ use crate::{
     persist::PersistStats,
     runtime::Budget,
     session::{Refusals, Registry},
+    tracks::TrackStats,
     upload::UploadStats,
 };
 
@@ -33,6 +34,7 @@ use crate::{
 pub struct Sources {
     pub persist: Arc<PersistStats>,
     pub upload: Arc<UploadStats>,
+    pub tracks: Arc<TrackStats>,
     pub journal: Journal,
     pub access: Access,
     pub registry: Arc<Registry>,
@@ -66,6 +68,7 @@ impl Collector for Node {
         let mut metrics = Metrics(encoder);
         self.events(&mut metrics)?;
         self.audio(&mut metrics)?;
+        self.tracks(&mut metrics)?;
         self.journal(&mut metrics)?;
         self.doors(&mut metrics)
     }
@@ -140,6 +143,18 @@ impl Node {
         )?;
         metrics.count("audio_pauses", "Times that audio waited for journal or disk", of(&stats.pauses))?;
         metrics.count("audio_staging_failures", "Staged files not synced or read", of(&stats.staging_failures))
+    }
+
+    fn tracks(&self, metrics: &mut Metrics) -> fmt::Result {
+        let stats = &*self.sources.tracks;
+        let of = |counter: &AtomicU64| counter.load(Relaxed);
+        metrics.counts(
+            "tracks",
+            "What became of the audio tracks of sessions: made; failed for good; postponed, to be tried again",
+            "as",
+            [("made", of(&stats.made)), ("failed", of(&stats.failed)), ("postponed", of(&stats.postponed))],
+        )?;
+        metrics.gauge("tracks_making", "Audio tracks in work", of(&stats.making))
     }
 
     fn journal(&self, metrics: &mut Metrics) -> fmt::Result {

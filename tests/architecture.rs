@@ -14,10 +14,10 @@ use std::{
 /// Modules by floor; imports point down. The modules of the top floor may use each other, and nobody uses them.
 const FLOORS: [&[&str]; 9] = [
     &["domain"],
-    &["config", "protocol", "runtime"],
+    &["config", "media", "protocol", "runtime"],
     &["auth", "journal", "objects", "store", "telemetry"],
     &["persist"],
-    &["upload"],
+    &["tracks", "upload"],
     &["session"],
     &["erasure"],
     &["http"],

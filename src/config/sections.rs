@@ -189,6 +189,8 @@ pub struct Audio {
     pub(super) store: Option<StoreKind>,
     pub uploaders: usize,
     pub uploads_in_flight: usize,
+    /// 0 makes none on this node.
+    pub track_makers: usize,
     #[serde(rename = "end_grace_ms", deserialize_with = "milliseconds")]
     pub end_grace: Duration,
     #[serde(rename = "reconnect_grace_ms", deserialize_with = "milliseconds")]
@@ -203,6 +205,7 @@ impl Default for Audio {
             store: None,
             uploaders: 2,
             uploads_in_flight: 8,
+            track_makers: 1,
             end_grace: Duration::from_secs(2),
             reconnect_grace: Duration::from_secs(15),
             staging_sync_interval: Duration::from_secs(30),

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::{RunId, SessionId, StreamId, Timestamp, UserId};
+use super::{Arrivals, RunId, SessionId, StreamId, Timestamp, UserId};
 
 /// The container of a run, told by its first bytes: what a client calls its bytes does not make them play.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
@@ -97,6 +97,8 @@ pub struct AudioPart {
     pub format: AudioFormat,
     pub size_bytes: u64,
     pub sha256: Sha256,
+    /// Written with the part, and read for those who need it only.
+    pub arrivals: Arrivals,
 }
 
 #[cfg(test)]

@@ -98,6 +98,14 @@ impl RunId {
     }
 }
 
+impl RunId {
+    /// The session's track, which all of its runs become: one name for it, however often it is made.
+    #[must_use]
+    pub fn of_track(session: SessionId) -> Self {
+        Self(Uuid::new_v5(&session.0, b"track"))
+    }
+}
+
 impl SessionId {
     /// The session that the message `seq` of a stream starts. Every process that is told this message, on whatever node,
     /// opens the same session.

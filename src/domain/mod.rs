@@ -4,6 +4,7 @@
 //! Promises: a value of a type in here is valid; nothing above has to look again.
 //! Refuses: I/O, clocks and knowledge of any wire format or database.
 
+mod arrivals;
 mod audio;
 mod deletion;
 mod event;
@@ -15,6 +16,7 @@ mod session;
 mod text;
 mod time;
 
+pub use arrivals::{Arrivals, InvalidArrivals};
 pub use audio::{AudioFormat, AudioPart, Sha256};
 pub use deletion::{Deletion, Doomed};
 pub use event::Event;

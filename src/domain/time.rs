@@ -48,6 +48,12 @@ impl Timestamp {
         OffsetDateTime::from_unix_timestamp_nanos(i128::from(self.0) * 1_000_000).unwrap_or(OffsetDateTime::UNIX_EPOCH)
     }
 
+    /// How many ms later than `earlier`; negative when it is not.
+    #[must_use]
+    pub const fn ms_since(self, earlier: Self) -> i64 {
+        self.0 - earlier.0
+    }
+
     /// Earlier by `duration`, not before the year 1.
     #[must_use]
     pub fn minus(self, duration: Duration) -> Self {

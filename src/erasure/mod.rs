@@ -21,7 +21,7 @@ pub use keeper::KeeperActor;
 pub use removed::Removed;
 
 use crate::{
-    domain::{Deletion, Doomed, RunId, SessionId, UserId},
+    domain::{AudioFormat, Deletion, Doomed, RunId, SessionId, UserId},
     objects::{InvalidKey, ObjectError, ObjectKey, Objects},
     session::{Now, Registry},
     store::{Erased, Store, StoreError},
@@ -154,6 +154,9 @@ impl Erasure {
     ) -> Result<bool, ErasureError> {
         loop {
             let parts = self.store.audio_parts(&[session]).await?;
+            // Also where nothing says that there is one: it may be on its way.
+            let track = ObjectKey::for_run(session, RunId::of_track(session), AudioFormat::WebM);
+            self.objects.delete(&track).await?;
             for part in &parts {
                 self.objects.delete(&ObjectKey::parse(&part.object_key)?).await?;
             }

@@ -38,13 +38,18 @@ impl AudioLinks {
 
     /// `None` when there is no way to say where the part is; the rest of the answer is worth having.
     pub(super) async fn url(&self, part: &AudioPart) -> Option<String> {
-        let key = ObjectKey::parse(&part.object_key)
-            .inspect_err(|error| tracing::error!(%error, run = %part.run, "a stored part has a bad key"))
+        self.url_of(&part.object_key).await
+    }
+
+    /// The same for an object's key.
+    pub(super) async fn url_of(&self, object_key: &str) -> Option<String> {
+        let key = ObjectKey::parse(object_key)
+            .inspect_err(|error| tracing::error!(%error, object_key, "a stored object has a bad key"))
             .ok()?;
         match self.objects.locate(&key).await {
             Ok(location) => Some(AudioUrl::of(location, &key, &self.access).complete(&self.base)),
             Err(error) => {
-                tracing::error!(%error, run = %part.run, "a stored part cannot be located");
+                tracing::error!(%error, object_key, "a stored object cannot be located");
                 None
             }
         }
@@ -91,7 +96,8 @@ pub(super) async fn play(
 
 /// The session's audio.
 ///
-/// The first part, or that of the number asked for, from 1. A `Link` tells the next.
+/// The track that all parts were joined to. Before it is made: the first part, or that of the number asked for, from 1; a
+/// `Link` tells the next.
 #[utoipa::path(
     get,
     path = "/sessions/{id}/audio",
@@ -129,6 +135,12 @@ pub(super) async fn play_session(
     let part = parameters.parse("part", |value| value.parse::<NonZeroUsize>().map_err(|_| "is no number from 1"))?;
     parameters.skip_signature();
     parameters.finish()?;
+    if part.is_none()
+        && let Some(track) = state.store.audio_tracks(&[session]).await?.pop().and_then(|track| track.made)
+    {
+        let key = ObjectKey::parse(&track.object_key).map_err(|_| Problem::NotFound("audio"))?;
+        return play_object(&request, &key, &state).await;
+    }
     let parts = state.store.audio_parts(&[session]).await?;
     let number = part.map_or(1, NonZeroUsize::get);
     let part = parts.get(number - 1).ok_or(Problem::NotFound("audio"))?;

@@ -48,7 +48,7 @@ pub(super) async fn list(
         EventFilter { names: parameters.names()?, since: parameters.time("since")?, until: parameters.time("until")? };
     parameters.finish()?;
     let row = state.store.session(session).await?.ok_or(Problem::NotFound("session"))?;
-    let version = Version::of_session(&row, &[], request.query_string(), state.audio_link_lifetime);
+    let version = Version::of_session(&row, &[], None, request.query_string(), state.audio_link_lifetime);
     if version.is_known_to(&request) {
         return Ok(version.not_modified());
     }

@@ -16,8 +16,9 @@ use super::{
     version::Version,
 };
 use crate::{
-    domain::{AudioPart, SessionId},
-    store::{SessionCursor, SessionFilter, SessionQuery, SessionRow, View},
+    domain::{AudioFormat, AudioPart, SessionId},
+    store::{SessionCursor, SessionFilter, SessionQuery, SessionRow, TrackRow, View},
+    tracks::Layout,
 };
 
 /// Sessions fetched at once: with their audio parts a few hundred kB.
@@ -91,7 +92,8 @@ pub(super) async fn one(
     parameters.finish()?;
     let row = state.store.session(id).await?.ok_or(Problem::NotFound("session"))?;
     let parts = state.store.audio_parts(&[id]).await?;
-    let version = Version::of_session(&row, &parts, request.query_string(), state.audio_link_lifetime);
+    let track = state.store.audio_tracks(&[id]).await?.pop();
+    let version = Version::of_session(&row, &parts, track.as_ref(), request.query_string(), state.audio_link_lifetime);
     if version.is_known_to(&request) {
         return Ok(version.not_modified());
     }
@@ -99,7 +101,8 @@ pub(super) async fn one(
     let mut answer = stream_json(|mut out| async move {
         let mut events = EventReader::new(state.store.clone(), shown);
         out.raw("{\"session\":");
-        write_session(&links, &mut events, &[(row.session, row.num_events)], &row, &parts, &mut out).await?;
+        write_session(&links, &mut events, &[(row.session, row.num_events)], &row, &Audio { parts, track }, &mut out)
+            .await?;
         out.raw("}");
         out.flush().await
     })
@@ -135,7 +138,7 @@ async fn write_list(
             out.raw(",");
         }
         is_first &= page.is_empty();
-        write_page(&*view, &links, &mut events, &page, &mut out).await?;
+        write_page(&state, &*view, &links, &mut events, &page, &mut out).await?;
         if is_end {
             break;
         }
@@ -148,8 +151,15 @@ async fn write_list(
     out.flush().await
 }
 
+/// A session's audio.
+struct Audio {
+    parts: Vec<AudioPart>,
+    track: Option<TrackRow>,
+}
+
 /// Writes the sessions of one page, separated by commas.
 async fn write_page(
+    state: &HttpState,
     view: &dyn View,
     links: &AudioLinks,
     events: &mut EventReader<SessionId>,
@@ -158,7 +168,9 @@ async fn write_page(
 ) -> Result<(), Stopped> {
     let ids: Vec<SessionId> = page.iter().map(|row| row.session).collect();
     let mut parts: HashMap<SessionId, Vec<AudioPart>> = HashMap::new();
+    let mut tracks: HashMap<SessionId, TrackRow> = HashMap::new();
     if !ids.is_empty() {
+        tracks.extend(state.store.audio_tracks(&ids).await?.into_iter().map(|track| (track.session, track)));
         for part in view.audio_parts(&ids).await? {
             parts.entry(part.session).or_default().push(part);
         }
@@ -169,7 +181,8 @@ async fn write_page(
             out.raw(",");
         }
         let parts = parts.remove(&row.session).unwrap_or_default();
-        write_session(links, events, &ahead[index..], row, &parts, out).await?;
+        let audio = Audio { parts, track: tracks.remove(&row.session) };
+        write_session(links, events, &ahead[index..], row, &audio, out).await?;
         out.pass_on().await?;
     }
     Ok(())
@@ -181,11 +194,11 @@ async fn write_session(
     events: &mut EventReader<SessionId>,
     ahead: &[(SessionId, u64)],
     row: &SessionRow,
-    parts: &[AudioPart],
+    audio: &Audio,
     out: &mut JsonWriter,
 ) -> Result<(), Stopped> {
     write_head(row, out);
-    write_audio(links, parts, out).await;
+    write_audio(links, audio, out).await;
     events.write(ahead, out).await?;
     out.raw("}");
     Ok(())
@@ -208,16 +221,43 @@ fn write_head(row: &SessionRow, out: &mut JsonWriter) {
 }
 
 /// `audioUrl` and `audioPaths` are what the first version had, `audio` tells all of it.
-async fn write_audio(links: &AudioLinks, parts: &[AudioPart], out: &mut JsonWriter) {
+async fn write_audio(links: &AudioLinks, Audio { parts, track }: &Audio, out: &mut JsonWriter) {
+    let made = track.as_ref().and_then(|track| track.made.as_ref());
+    let track_url = match made {
+        Some(made) => links.url_of(&made.object_key).await,
+        None => None,
+    };
     let mut urls = Vec::with_capacity(parts.len());
     for part in parts {
         urls.push(links.url(part).await);
     }
     out.raw("\"audioUrl\":");
-    out.value(&urls.first());
+    let url = track_url.as_ref().or_else(|| urls.first()?.as_ref());
+    out.value(&url);
     out.raw(",\"audioPaths\":");
     out.value(&parts.iter().map(|part| &part.object_key).collect::<Vec<_>>());
-    out.raw(",\"audio\":{\"parts\":[");
+    out.raw(",\"audio\":{\"url\":");
+    out.value(&url);
+    let layout: Option<Layout> = made.and_then(|made| serde_json::from_str(&made.layout).ok());
+    let content_type = match made {
+        Some(_) => Some(AudioFormat::WebM),
+        None => parts.first().map(|part| part.format),
+    };
+    out.raw(",\"contentType\":");
+    out.value(&content_type.map(AudioFormat::content_type));
+    out.raw(",\"startedAt\":");
+    out.value(&made.map(|made| made.origin));
+    out.raw(",\"durationMs\":");
+    out.value(&made.map(|made| made.duration_ms));
+    out.raw(",\"recordedMs\":");
+    out.value(&layout.as_ref().map(|layout| layout.recorded_ms));
+    out.raw(",\"gaps\":");
+    out.value(&layout.as_ref().map_or(&[][..], |layout| &layout.gaps));
+    out.raw(",\"track\":");
+    out.value(&track.as_ref().map(|track| track.state.as_str()));
+    out.raw(",\"problem\":");
+    out.value(&track.as_ref().and_then(|track| track.problem.as_ref()));
+    out.raw(",\"parts\":[");
     for (index, (part, url)) in parts.iter().zip(&urls).enumerate() {
         out.raw(if index > 0 { ",{\"url\":" } else { "{\"url\":" });
         out.value(url);
@@ -233,6 +273,13 @@ async fn write_audio(links: &AudioLinks, parts: &[AudioPart], out: &mut JsonWrit
         out.value(&part.started_at);
         out.raw(",\"endedAt\":");
         out.value(&part.ended_at);
+        let place = layout.as_ref().and_then(|layout| layout.runs.iter().find(|run| run.run == part.run));
+        out.raw(",\"startMs\":");
+        out.value(&place.and_then(|place| place.start_ms));
+        out.raw(",\"endMs\":");
+        out.value(&place.and_then(|place| place.end_ms));
+        out.raw(",\"problem\":");
+        out.value(&place.and_then(|place| place.problem.as_ref()));
         out.raw("}");
     }
     out.raw("]}");

@@ -12,7 +12,7 @@ use actix_web::{
 use crate::{
     domain::{AudioPart, SessionStatus, Timestamp},
     objects::Sha256Hasher,
-    store::SessionRow,
+    store::{SessionRow, TrackRow},
 };
 use std::time::Duration;
 
@@ -24,7 +24,13 @@ pub(super) struct Version(Option<EntityTag>);
 
 impl Version {
     /// `query` is the request's: other parameters show something else. `link_lifetime` is that of the URLs in the answer.
-    pub(super) fn of_session(row: &SessionRow, parts: &[AudioPart], query: &str, link_lifetime: Duration) -> Self {
+    pub(super) fn of_session(
+        row: &SessionRow,
+        parts: &[AudioPart],
+        track: Option<&TrackRow>,
+        query: &str,
+        link_lifetime: Duration,
+    ) -> Self {
         if row.status == SessionStatus::Recording {
             return Self(None);
         }
@@ -39,6 +45,11 @@ impl Version {
         add(&row.num_events.to_be_bytes());
         for part in parts {
             add(part.run.as_bytes());
+        }
+        if let Some(track) = track {
+            add(track.state.as_str().as_bytes());
+            add(track.problem.as_deref().unwrap_or_default().as_bytes());
+            add(&track.made.as_ref().map_or([0; 32], |made| made.sha256.0));
         }
         add(query.as_bytes());
         if !parts.is_empty() {
@@ -98,7 +109,7 @@ mod tests {
     }
 
     fn tag(row: &SessionRow, query: &str) -> Option<String> {
-        Version::of_session(row, &[], query, Duration::from_hours(1)).0.map(|tag| tag.to_string())
+        Version::of_session(row, &[], None, query, Duration::from_hours(1)).0.map(|tag| tag.to_string())
     }
 
     #[test]
@@ -117,7 +128,7 @@ mod tests {
         let known = tag(&ended, "").unwrap();
         let asked = |value: &str| {
             let request = TestRequest::default().insert_header(("if-none-match", value)).to_http_request();
-            Version::of_session(&ended, &[], "", Duration::from_hours(1)).is_known_to(&request)
+            Version::of_session(&ended, &[], None, "", Duration::from_hours(1)).is_known_to(&request)
         };
         assert!(asked(&known) && asked(&format!("\"other\", {known}")) && asked("*"));
         assert!(asked(known.strip_prefix("W/").unwrap()), "compared as weak ones are");

@@ -10,8 +10,8 @@ use bytestring::ByteString;
 
 use super::{AudioBegun, AudioChunk, AudioFinished, Entry, ShardRecord};
 use crate::domain::{
-    AudioFormat, AudioPart, Event, EventName, JsonText, Presence, Profile, Record, RunId, SessionClosed, SessionId,
-    SessionOpened, SessionStatus, SessionTouched, Sha256, StreamId, StreamOpened, Timestamp, UserId,
+    Arrivals, AudioFormat, AudioPart, Event, EventName, JsonText, Presence, Profile, Record, RunId, SessionClosed,
+    SessionId, SessionOpened, SessionStatus, SessionTouched, Sha256, StreamId, StreamOpened, Timestamp, UserId,
 };
 
 const STREAM_OPENED: u8 = 1;
@@ -237,6 +237,7 @@ fn decode_record(kind: u8, input: &mut Input) -> Result<Record, DecodeError> {
             format: input.format()?,
             size_bytes: input.u64()?,
             sha256: Sha256(input.array()?),
+            arrivals: Arrivals::default(),
         }),
         kind => return Err(DecodeError::UnknownKind(kind)),
     })

@@ -180,6 +180,15 @@ impl ObjectStore for FolderStore {
         .await
     }
 
+    async fn fetch(&self, key: &ObjectKey, _: &Path) -> Result<PathBuf, ObjectError> {
+        let key = key.clone();
+        self.blocking("find an object", move |folder| {
+            let path = folder.path(&key);
+            if path.is_file() { Ok(path) } else { Err(Failure::Unreadable(io::ErrorKind::NotFound.into())) }
+        })
+        .await
+    }
+
     async fn ping(&self) -> Result<(), ObjectError> {
         self.blocking("write to the object folder", |folder| {
             let path = folder.incoming().join(Uuid::now_v7().simple().to_string());

@@ -10,7 +10,11 @@ mod error;
 mod folder;
 mod s3;
 
-use std::{fmt, path::PathBuf, sync::Arc};
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use async_trait::async_trait;
 
@@ -146,6 +150,10 @@ pub trait ObjectStore: Send + Sync + 'static {
 
     /// Where a reader gets it. Does not look whether it exists.
     async fn locate(&self, key: &ObjectKey) -> Result<Location, ObjectError>;
+
+    /// A local file with the object's bytes: the store's own, or a copy at `scratch`. For reading only.
+    /// [`ObjectErrorKind::Permanent`] when there is no such object.
+    async fn fetch(&self, key: &ObjectKey, scratch: &Path) -> Result<PathBuf, ObjectError>;
 
     /// Removes an object. Not an error when there is none.
     async fn delete(&self, key: &ObjectKey) -> Result<(), ObjectError>;

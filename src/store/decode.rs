@@ -8,8 +8,8 @@
 macro_rules! decode_rows {
     ($database:ty, $row:ty, $time:ty) => {
         use $crate::{
-            domain::{AudioFormat, Deletion, Doomed, EventName, Sha256},
-            store::{ExpiredSession, StreamState},
+            domain::{Arrivals, AudioFormat, Deletion, Doomed, EventName, Sha256},
+            store::{ExpiredSession, MadeTrack, StreamState, TrackJob, TrackRow, TrackState},
         };
 
         /// Reads the columns of a row from left to right.
@@ -98,6 +98,38 @@ macro_rules! decode_rows {
             }
         }
 
+        impl sqlx::FromRow<'_, $row> for TrackJob {
+            fn from_row(row: &$row) -> Result<Self, sqlx::Error> {
+                let mut columns = Columns::of(row);
+                Ok(Self {
+                    session: columns.session()?,
+                    opened_at: columns.time()?,
+                    generation: columns.take()?,
+                    attempts: columns.unsigned()?,
+                })
+            }
+        }
+
+        impl sqlx::FromRow<'_, $row> for TrackRow {
+            fn from_row(row: &$row) -> Result<Self, sqlx::Error> {
+                let mut columns = Columns::of(row);
+                let (session, state) = (columns.session()?, columns.parse(|text: &str| text.parse::<TrackState>())?);
+                let problem = columns.take()?;
+                let made = match columns.take::<Option<String>>()? {
+                    Some(object_key) => Some(MadeTrack {
+                        object_key,
+                        size_bytes: columns.unsigned()?,
+                        sha256: columns.parse(|bytes: &[u8]| bytes.try_into().map(Sha256))?,
+                        origin: columns.time()?,
+                        duration_ms: columns.unsigned()?,
+                        layout: columns.take()?,
+                    }),
+                    None => None,
+                };
+                Ok(Self { session, state, problem, made })
+            }
+        }
+
         impl sqlx::FromRow<'_, $row> for Deletion {
             fn from_row(row: &$row) -> Result<Self, sqlx::Error> {
                 let mut columns = Columns::of(row);
@@ -175,6 +207,7 @@ macro_rules! decode_rows {
                     format: AudioFormat::from_content_type(columns.take()?),
                     size_bytes: columns.unsigned()?,
                     sha256: columns.parse(|digest: &[u8]| digest.try_into().map(Sha256))?,
+                    arrivals: Arrivals::default(),
                 })
             }
         }

@@ -17,6 +17,7 @@ mod rows;
 mod session_news;
 mod sql;
 mod sqlite;
+mod tracks;
 mod view;
 
 use std::{sync::Arc, time::Duration};
@@ -33,6 +34,7 @@ pub use rows::{
     WriteOutcome,
 };
 pub use sqlite::SqliteStore;
+pub use tracks::{MadeTrack, TrackJob, TrackRow, TrackState, Tracks};
 
 use crate::domain::{AudioPart, NodeId, Record, RunId, SessionId, StreamId, Timestamp, UserId};
 
@@ -68,7 +70,7 @@ pub trait View: Reads {
 
 /// A database that is open. Reads run on a pool of their own and never wait for writers.
 #[async_trait]
-pub trait Store: Reads + Erase + Send + Sync + 'static {
+pub trait Store: Reads + Erase + Tracks + Send + Sync + 'static {
     /// Brings the schema up to date. Several nodes may do so at once.
     async fn migrate(&self) -> Result<(), StoreError>;
 

@@ -93,6 +93,79 @@ pub(super) const AUDIO_PART: &str = concat!("SELECT ", part_columns!(), " FROM a
 pub(super) const STREAM_PARTS: &str =
     concat!("SELECT ", part_columns!(), " FROM audio_parts WHERE stream_id = $1 ORDER BY stream_offset, run_id");
 
+/// `$1` now, `$2` when others may try. `$lock` leaves out what another node is looking at.
+macro_rules! claim_track {
+    ($lock:literal) => {
+        concat!(
+            "UPDATE audio_tracks SET due_at = $2, attempts = attempts + 1
+             WHERE session_id = (
+                 SELECT t.session_id FROM audio_tracks t JOIN sessions s ON s.id = t.session_id
+                 WHERE t.state = 'waiting' AND t.due_at <= $1 AND s.status <> 'recording'
+                 ORDER BY t.due_at LIMIT 1",
+            $lock,
+            ")
+             RETURNING session_id, (SELECT s.opened_at FROM sessions s WHERE s.id = session_id), generation, attempts"
+        )
+    };
+}
+pub(super) use claim_track;
+
+/// `$1` session, `$2` generation, then the columns.
+pub(super) const FINISH_TRACK: &str = "
+    UPDATE audio_tracks SET state = 'ready', problem = NULL, object_key = $3, size_bytes = $4, sha256 = $5,
+                            origin_at = $6, duration_ms = $7, layout = $8
+    WHERE session_id = $1 AND generation = $2 RETURNING session_id";
+
+/// `$1` session, `$2` generation, `$3` problem.
+pub(super) const GIVE_UP_TRACK: &str = "
+    UPDATE audio_tracks SET state = 'failed', problem = $3
+    WHERE session_id = $1 AND generation = $2 RETURNING session_id";
+
+/// `$1` session, `$2` generation, `$3` problem, `$4` when to try again. It was not the track's fault.
+pub(super) const POSTPONE_TRACK: &str = "
+    UPDATE audio_tracks SET problem = $3, due_at = $4, attempts = attempts - 1
+    WHERE session_id = $1 AND generation = $2 RETURNING session_id";
+
+macro_rules! make_tracks_again {
+    ($which:literal) => {
+        concat!(
+            "UPDATE audio_tracks SET state = 'waiting', due_at = $1, attempts = 0 WHERE ",
+            $which,
+            " RETURNING session_id"
+        )
+    };
+}
+
+/// `$1` now.
+pub(super) const RETRY_FAILED_TRACKS: &str = make_tracks_again!("state = 'failed'");
+
+/// `$1` now, `$2` session.
+pub(super) const RETRY_TRACK: &str = make_tracks_again!("session_id = $2");
+
+/// The columns of a track in the order in which they are read.
+macro_rules! track_columns {
+    () => {
+        "session_id, state, problem, object_key, size_bytes, sha256, origin_at, duration_ms, layout"
+    };
+}
+pub(super) use track_columns;
+
+/// What happens to a session's track when it gets another part.
+macro_rules! track_is_outdated {
+    () => {
+        " ON CONFLICT (session_id) DO UPDATE SET
+              state = 'waiting', generation = audio_tracks.generation + 1, due_at = excluded.due_at, attempts = 0"
+    };
+}
+pub(super) use track_is_outdated;
+
+/// `$1` session.
+pub(super) const ERASE_TRACK: &str = "DELETE FROM audio_tracks WHERE session_id = $1";
+
+/// `$1` session.
+pub(super) const ARRIVALS: &str =
+    "SELECT run_id, arrivals FROM audio_parts WHERE session_id = $1 AND arrivals IS NOT NULL";
+
 /// `$1` session, `$2` user, `$3` time of arrival.
 pub(super) const IS_DELETED: &str = "
     SELECT EXISTS (SELECT 1 FROM deleted_sessions WHERE session_id = $1)

@@ -176,7 +176,6 @@ impl UploadActor {
             active.changed(Some(before), now);
             active.run.appended(append.bytes.len() as u64, now);
             active.has_taken(append);
-            active.last_at = active.last_at.max(append.at);
             self.share.staged(append.bytes.len() as u64);
         }
         if let Some(ack) = append.ack.take() {

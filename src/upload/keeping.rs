@@ -21,7 +21,7 @@ use super::{
     stats::{Ending, add},
 };
 use crate::{
-    domain::{RunId, StreamId, Timestamp},
+    domain::{Arrivals, RunId, StreamId, Timestamp},
     journal::{Entry, Position},
     objects::ObjectKey,
     runtime::ActorPool,
@@ -42,6 +42,8 @@ pub(super) struct ActiveRun {
     taken: Option<(StreamId, u64)>,
     /// When the last byte arrived.
     pub(super) last_at: Timestamp,
+    /// When the others did.
+    pub(super) arrivals: Arrivals,
     /// The journal has its beginning.
     pub(super) journaled: bool,
     pub(super) wants_slot: bool,
@@ -77,9 +79,10 @@ pub(super) struct Leaving {
 }
 
 impl ActiveRun {
-    pub(super) const fn new(begin: BeginRun, now: Instant) -> Self {
+    pub(super) fn new(begin: BeginRun, now: Instant) -> Self {
         Self {
             last_at: begin.at,
+            arrivals: Arrivals::default(),
             begin,
             run: Run::new(now),
             stage: None,
@@ -104,7 +107,10 @@ impl ActiveRun {
         append.bytes.advance(usize::try_from(known).unwrap_or(usize::MAX));
     }
 
-    pub(super) const fn has_taken(&mut self, append: &AppendAudio) {
+    /// The run has got its bytes.
+    pub(super) fn has_taken(&mut self, append: &AppendAudio) {
+        self.arrivals.note(self.run.len(), append.at.ms_since(self.begin.at));
+        self.last_at = self.last_at.max(append.at);
         self.taken = Some((append.stream, append.stream_offset + append.bytes.len() as u64));
     }
 
@@ -151,6 +157,7 @@ impl ActiveRun {
             begin: self.begin.clone(),
             synced_len,
             last_at: self.last_at,
+            arrivals: self.arrivals.clone(),
             finished: self.run.is_finished(),
             upload: self.run.upload().cloned(),
         }
@@ -286,6 +293,7 @@ impl UploadActor {
             }
             let mut active = ActiveRun { run, stage: found.stage, journaled: true, ..ActiveRun::new(found.begin, now) };
             active.last_at = found.last_at;
+            active.arrivals = found.arrivals;
             active.changed(Some(hold), now);
             self.share.recovered(len);
             self.runs.insert(id, active);

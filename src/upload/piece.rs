@@ -46,7 +46,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::domain::{RunId, SessionId, StreamId, Timestamp, UserId};
+    use crate::domain::{Arrivals, RunId, SessionId, StreamId, Timestamp, UserId};
 
     fn part(range: Range<u64>) -> AudioPart {
         AudioPart {
@@ -61,6 +61,7 @@ mod tests {
             format: AudioFormat::Unknown,
             size_bytes: range.end - range.start,
             sha256: Sha256([0; 32]),
+            arrivals: Arrivals::default(),
         }
     }
 

@@ -15,7 +15,7 @@ use super::{
     staging::{Stage, Staging},
 };
 use crate::{
-    domain::{RunId, Timestamp},
+    domain::{Arrivals, RunId, Timestamp},
     journal::{AudioBegun, AudioChunk, Entry},
 };
 
@@ -25,6 +25,7 @@ pub(super) struct RecoveredRun {
     /// `None` when not one byte of it is there.
     pub(super) stage: Option<Stage>,
     pub(super) last_at: Timestamp,
+    pub(super) arrivals: Arrivals,
     pub(super) finished: bool,
     pub(super) upload: Option<Multipart>,
 }
@@ -85,6 +86,7 @@ impl<'a> Recovery<'a> {
                 begin: sidecar.begin,
                 stage: Some(stage),
                 last_at: sidecar.last_at,
+                arrivals: sidecar.arrivals,
                 finished: sidecar.finished,
                 upload: sidecar.upload,
             };
@@ -135,6 +137,7 @@ impl<'a> Recovery<'a> {
         }
         stage.replay(chunk.offset, &chunk.bytes)?;
         run.last_at = run.last_at.max(chunk.at);
+        run.arrivals.note(chunk.offset + chunk.bytes.len() as u64, chunk.at.ms_since(run.begin.at));
         Ok(())
     }
 
@@ -157,6 +160,7 @@ impl From<AudioBegun> for RecoveredRun {
             begin: BeginRun { run, session, user, stream, stream_offset, format, at },
             stage: None,
             last_at: at,
+            arrivals: Arrivals::default(),
             finished: false,
             upload: None,
         }

@@ -154,6 +154,7 @@ impl ActiveRun {
             format: part.format,
             size_bytes: part.len(),
             sha256: part.sha256,
+            arrivals: self.arrivals.within(&part.range),
         }
     }
 }

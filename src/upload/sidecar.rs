@@ -9,11 +9,12 @@ use std::{
     path::Path,
 };
 
+use base64::{Engine as _, prelude::BASE64_STANDARD};
 use serde::{Deserialize, Serialize};
 
 use super::{messages::BeginRun, run::Multipart};
 use crate::{
-    domain::{AudioFormat, RunId, SessionId, StreamId, Timestamp, UserId},
+    domain::{Arrivals, AudioFormat, RunId, SessionId, StreamId, Timestamp, UserId},
     objects::UploadedPart,
 };
 
@@ -27,6 +28,8 @@ pub(super) struct Sidecar {
     pub(super) synced_len: u64,
     /// When the last of them arrived.
     pub(super) last_at: Timestamp,
+    /// When they all did.
+    pub(super) arrivals: Arrivals,
     pub(super) finished: bool,
     pub(super) upload: Option<Multipart>,
 }
@@ -56,6 +59,9 @@ struct Written {
     content_type: String,
     begun_at_ms: i64,
     last_at_ms: i64,
+    /// Base64. Missing in what an earlier version wrote.
+    #[serde(default)]
+    arrivals: String,
     synced_len: u64,
     finished: bool,
     upload_id: Option<String>,
@@ -87,6 +93,7 @@ impl Sidecar {
             content_type: self.begin.format.content_type().to_owned(),
             begun_at_ms: self.begin.at.as_unix_ms(),
             last_at_ms: self.last_at.as_unix_ms(),
+            arrivals: BASE64_STANDARD.encode(self.arrivals.as_bytes()),
             synced_len: self.synced_len,
             finished: self.finished,
             upload_id: self.upload.as_ref().map(|upload| upload.id.clone()),
@@ -118,6 +125,11 @@ impl Sidecar {
             },
             synced_len: written.synced_len,
             last_at: at(written.last_at_ms)?,
+            arrivals: BASE64_STANDARD
+                .decode(&written.arrivals)
+                .ok()
+                .and_then(|bytes| Arrivals::from_bytes(&bytes).ok())
+                .ok_or(SidecarError::Invalid("arrivals"))?,
             finished: written.finished,
             upload: written.upload_id.map(|id| Multipart { id, parts: written.parts }),
         })
@@ -141,6 +153,7 @@ mod tests {
             },
             synced_len: 12,
             last_at: Timestamp::from_unix_ms(2_000).unwrap(),
+            arrivals: Arrivals::from_bytes(&[5, 1, 5, 100]).unwrap(),
             finished: true,
             upload: Some(Multipart {
                 id: "upload".into(),

@@ -8,7 +8,7 @@ use std::{
 };
 
 use shopaloud::{
-    domain::{AudioFormat, AudioPart, RunId, Sha256},
+    domain::{Arrivals, AudioFormat, AudioPart, RunId, Sha256},
     objects::{FolderStore, ObjectKey, Objects, S3Options, S3Store, S3Timeouts, Sha256Hasher},
     upload::FinishReason,
 };
@@ -435,6 +435,7 @@ fn stored_elsewhere(client: &Client, range: Range<usize>) -> AudioPart {
         format: AudioFormat::WebM,
         size_bytes: range.len() as u64,
         sha256: digest(&client.bytes[range]),
+        arrivals: Arrivals::default(),
     }
 }
 

@@ -2,11 +2,42 @@
 
 use async_trait::async_trait;
 use shopaloud::{
-    domain::{Deletion, RunId, SessionId, Timestamp, UserId},
-    store::{Erase, Erased, StoreError},
+    domain::{Arrivals, Deletion, RunId, SessionId, Timestamp, UserId},
+    store::{Erase, Erased, MadeTrack, StoreError, TrackJob, TrackRow, Tracks},
 };
 
 use crate::store::FakeStore;
+
+#[async_trait]
+impl Tracks for FakeStore {
+    async fn claim_track(&self, _: Timestamp, _: Timestamp) -> Result<Option<TrackJob>, StoreError> {
+        unreachable!()
+    }
+
+    async fn finish_track(&self, _: &TrackJob, _: &MadeTrack) -> Result<bool, StoreError> {
+        unreachable!()
+    }
+
+    async fn give_up_track(&self, _: &TrackJob, _: &str) -> Result<(), StoreError> {
+        unreachable!()
+    }
+
+    async fn postpone_track(&self, _: &TrackJob, _: &str, _: Timestamp) -> Result<(), StoreError> {
+        unreachable!()
+    }
+
+    async fn retry_tracks(&self, _: Option<SessionId>, _: Timestamp) -> Result<u64, StoreError> {
+        unreachable!()
+    }
+
+    async fn audio_tracks(&self, _: &[SessionId]) -> Result<Vec<TrackRow>, StoreError> {
+        unreachable!()
+    }
+
+    async fn arrivals(&self, _: SessionId) -> Result<Vec<(RunId, Arrivals)>, StoreError> {
+        unreachable!()
+    }
+}
 
 #[async_trait]
 impl Erase for FakeStore {

@@ -16,8 +16,8 @@ use std::{
 use actix::prelude::*;
 use shopaloud::{
     domain::{
-        AudioFormat, AudioPart, Event, EventName, JsonText, NodeId, Record, RunId, SessionId, Sha256, StreamId,
-        StreamOpened, Timestamp, UserId,
+        Arrivals, AudioFormat, AudioPart, Event, EventName, JsonText, NodeId, Record, RunId, SessionId, Sha256,
+        StreamId, StreamOpened, Timestamp, UserId,
     },
     journal::{Journal, JournalOptions, Position},
     persist::{
@@ -323,6 +323,7 @@ pub fn attached_audio() -> Record {
         format: AudioFormat::WebM,
         size_bytes: 5,
         sha256: Sha256([1; 32]),
+        arrivals: Arrivals::default(),
     })
 }
 

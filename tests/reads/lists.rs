@@ -31,9 +31,12 @@ async fn a_session_has_exactly_this_shape() {
         concat!(
             r#"{{"id":"{id}","userId":"anna","status":"ended","page":"https://shop.example/hat","#,
             r#""createdAt":"2026-11-22T14:44:21.001Z","endedAt":"2026-11-22T14:44:21.093Z","#,
-            r#""audioUrl":"{base}/audio/{key}","audioPaths":["{key}"],"audio":{{"parts":[{{"url":"{base}/audio/{key}","#,
+            r#""audioUrl":"{base}/audio/{key}","audioPaths":["{key}"],"audio":{{"url":"{base}/audio/{key}","#,
+            r#""contentType":"audio/webm","startedAt":null,"durationMs":null,"recordedMs":null,"gaps":[],"#,
+            r#""track":"waiting","problem":null,"parts":[{{"url":"{base}/audio/{key}","#,
             r#""path":"{key}","contentType":"audio/webm","sizeBytes":4,"sha256":"{sha256}","#,
-            r#""startedAt":"2026-11-22T14:44:21.001Z","endedAt":"2026-11-22T14:44:21.002Z"}}]}},"#,
+            r#""startedAt":"2026-11-22T14:44:21.001Z","endedAt":"2026-11-22T14:44:21.002Z","#,
+            r#""startMs":null,"endMs":null,"problem":null}}]}},"#,
             r#""events":[{{"name":"click:event","seq":2,"data":{{ "b": 1.0,"a":"\u0000" }},"#,
             r#""timestamp":"2026-11-22T14:44:21.017Z","receivedAt":"2026-11-22T14:44:21.031Z"}},"#,
             r#"{{"name":"scroll","seq":3,"data":null,"#,
@@ -60,7 +63,10 @@ async fn a_session_without_anything_has_nulls_and_empty_lists() {
         json!({"sessions": [{
             "id": session, "userId": "anna", "status": "recording", "page": null,
             "createdAt": "2026-11-22T14:44:21.001Z", "endedAt": null,
-            "audioUrl": null, "audioPaths": [], "audio": {"parts": []}, "events": [], "numEvents": 0,
+            "audioUrl": null, "audioPaths": [], "audio": {
+                "url": null, "contentType": null, "startedAt": null, "durationMs": null, "recordedMs": null,
+                "gaps": [], "track": null, "problem": null, "parts": [],
+            }, "events": [], "numEvents": 0,
         }]})
     );
     server.stop().await;

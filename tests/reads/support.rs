@@ -9,8 +9,8 @@ use shopaloud::{
     auth::Access,
     config::{Config, Environment},
     domain::{
-        AudioFormat, AudioPart, Event, EventName, JsonText, NodeId, Profile, Record, RunId, SessionClosed, SessionId,
-        SessionOpened, SessionStatus, Sha256, StreamId, StreamOpened, Timestamp, UserId,
+        Arrivals, AudioFormat, AudioPart, Event, EventName, JsonText, NodeId, Profile, Record, RunId, SessionClosed,
+        SessionId, SessionOpened, SessionStatus, Sha256, StreamId, StreamOpened, Timestamp, UserId,
     },
     erasure::Erasure,
     http::{self, HttpState, Readiness},
@@ -132,6 +132,7 @@ impl TestServer {
             format: AudioFormat::WebM,
             size_bytes: bytes.len() as u64,
             sha256,
+            arrivals: Arrivals::default(),
         };
         self.write(&[Record::AudioAttached(part.clone())]).await;
         part

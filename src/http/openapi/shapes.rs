@@ -66,8 +66,55 @@ pub(crate) enum Status {
 
 #[derive(Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 struct Audio {
+    /// All of it in one file, once that is made; before, the first part. Null without audio.
+    #[schema(required, nullable, format = "uri")]
+    url: Option<String>,
+    #[schema(required, nullable)]
+    content_type: Option<String>,
+    /// When the track begins: with the session, or a little before.
+    #[schema(required, nullable, format = DateTime)]
+    started_at: Option<String>,
+    #[schema(required, nullable)]
+    duration_ms: Option<u64>,
+    /// What was recorded of the duration; the rest is silence that was put in.
+    #[schema(required, nullable)]
+    recorded_ms: Option<u64>,
+    gaps: Vec<Gap>,
+    /// Null without audio.
+    #[schema(required, nullable)]
+    track: Option<TrackStatus>,
+    /// Why there is no track, or not yet.
+    #[schema(required, nullable)]
+    problem: Option<String>,
     parts: Vec<Part>,
+}
+
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+enum TrackStatus {
+    /// To be made, or made again, when the session is over.
+    Waiting,
+    Ready,
+    Failed,
+}
+
+/// Silence in the track that nobody recorded.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Gap {
+    start_ms: u64,
+    end_ms: u64,
+    reason: GapReason,
+}
+
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+enum GapReason {
+    BetweenRuns,
+    Paused,
+    Lost,
 }
 
 /// What a recorder produced between its start and its stop.
@@ -86,6 +133,14 @@ struct Part {
     started_at: String,
     #[schema(format = DateTime)]
     ended_at: String,
+    /// Where it is in the track, in ms.
+    #[schema(required, nullable)]
+    start_ms: Option<u64>,
+    #[schema(required, nullable)]
+    end_ms: Option<u64>,
+    /// Why it is not.
+    #[schema(required, nullable)]
+    problem: Option<String>,
 }
 
 #[derive(Serialize, ToSchema)]

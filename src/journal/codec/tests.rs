@@ -90,6 +90,7 @@ fn record() -> impl Strategy<Value = Record> {
                     format,
                     size_bytes,
                     sha256,
+                    arrivals: Arrivals::default(),
                 })
             }
         ),

@@ -9,7 +9,10 @@
 mod call;
 mod options;
 
-use std::time::Duration;
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use aws_sdk_s3::{
@@ -24,6 +27,7 @@ use aws_sdk_s3::{
     types::{ChecksumAlgorithm, ChecksumMode, CompletedMultipartUpload, CompletedPart},
 };
 use aws_smithy_http_client::tls;
+use tokio::io::AsyncWriteExt as _;
 
 pub use options::{MAX_PARTS, MIN_PART_SIZE_BYTES, S3Options, S3Timeouts, SecretKey};
 
@@ -256,6 +260,24 @@ impl ObjectStore for S3Store {
             .await
             .map_err(|error| failed("sign a URL", &error))?;
         Ok(Location::Url(request.uri().to_owned()))
+    }
+
+    async fn fetch(&self, key: &ObjectKey, scratch: &Path) -> Result<PathBuf, ObjectError> {
+        let object = self.client.get_object().bucket(&self.bucket).key(key.as_str()).send().await;
+        let mut body = match object {
+            Ok(object) => object.body,
+            Err(SdkError::ServiceError(error)) if error.err().is_no_such_key() => {
+                return Err(ObjectError::new(ObjectErrorKind::Permanent, "read an object", "there is none"));
+            }
+            Err(error) => return Err(failed("read an object", &error)),
+        };
+        let broken = |error: std::io::Error| ObjectError::new(ObjectErrorKind::Retryable, "copy an object", error);
+        let mut file = tokio::fs::File::create(scratch).await.map_err(broken)?;
+        while let Some(bytes) = body.try_next().await.map_err(|error| broken(std::io::Error::other(error)))? {
+            file.write_all(&bytes).await.map_err(broken)?;
+        }
+        file.flush().await.map_err(broken)?;
+        Ok(scratch.to_owned())
     }
 
     async fn delete(&self, key: &ObjectKey) -> Result<(), ObjectError> {

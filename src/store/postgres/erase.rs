@@ -74,6 +74,7 @@ impl Erase for PostgresStore {
                 .bind(parts.iter().map(RunId::as_uuid).bind_iter())
                 .execute(&mut **loan)
                 .await?;
+            sqlx::query(sql::ERASE_TRACK).bind(session.as_uuid()).execute(&mut **loan).await?;
             sqlx::query("DELETE FROM sessions WHERE id = $1").bind(session.as_uuid()).execute(&mut **loan).await?;
             let (has_parts,): (bool,) =
                 sqlx::query_as(sql::HAS_PARTS).bind(session.as_uuid()).fetch_one(&mut **loan).await?;

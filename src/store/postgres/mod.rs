@@ -6,6 +6,7 @@
 mod erase;
 mod read;
 mod time;
+mod tracks;
 mod view;
 mod write;
 

@@ -3,20 +3,24 @@
 //! Promises: a batch of events alone is one statement, one round trip and one commit; any other batch is one
 //! transaction. Rows are locked in the same order by every writer (see [`Batch`]).
 
-use std::{collections::HashSet, time::Duration};
+use std::{
+    collections::{BTreeMap, HashSet},
+    time::Duration,
+};
 
 use async_trait::async_trait;
-use sqlx::{Connection, PgConnection, postgres::PgBindIterExt};
+use sqlx::{Connection, PgConnection, postgres::PgBindIterExt, types::Uuid};
 
 use super::time::PgTime;
 use crate::{
-    domain::{AudioPart, Event, NodeId, Presence, Record, SessionId, StreamId},
+    domain::{AudioPart, Event, NodeId, Presence, Record, SessionId, StreamId, Timestamp},
     store::{
         StoreError, StoreErrorKind, StoreWriter, WriteOutcome,
         batch::{Batch, UserNews},
         error::within,
         session_news::SessionNews,
-        sql::{event_columns, merge_session, no_overlap, not_deleted, part_columns},
+        sql::{event_columns, merge_session, no_overlap, not_deleted, part_columns, track_is_outdated},
+        tracks::track_due,
     },
 };
 
@@ -232,14 +236,17 @@ async fn insert_parts(connection: &mut PgConnection, batch: &Batch<'_>) -> Resul
     }
     lock_audio(connection, batch.parts.values().map(|part| part.stream)).await?;
     // A statement does not see its own rows, so it has one part of each stream.
+    let mut sessions = BTreeMap::new();
     let mut waiting: Vec<&AudioPart> = batch.parts.values().copied().collect();
     while !waiting.is_empty() {
         let mut streams = HashSet::new();
-        let (now, later) = waiting.into_iter().partition(|part| streams.insert(part.stream));
-        insert_parts_of_different_streams(connection, now).await?;
+        let (now, later): (Vec<_>, Vec<_>) = waiting.into_iter().partition(|part| streams.insert(part.stream));
+        for (session,) in insert_parts_of_different_streams(connection, &now).await? {
+            sessions.insert(session, now.iter().map(|part| track_due(part)).max());
+        }
         waiting = later;
     }
-    Ok(())
+    outdate_tracks(connection, sessions).await
 }
 
 /// Until the end of the transaction no other node gives these streams parts: it could not see ours, nor we its.
@@ -260,23 +267,24 @@ async fn lock_audio(connection: &mut PgConnection, streams: impl Iterator<Item =
 
 async fn insert_parts_of_different_streams(
     connection: &mut PgConnection,
-    parts: Vec<&AudioPart>,
-) -> Result<(), sqlx::Error> {
+    parts: &[&AudioPart],
+) -> Result<Vec<(Uuid,)>, sqlx::Error> {
     let parts = || parts.iter();
-    sqlx::query(concat!(
+    sqlx::query_as(concat!(
         "INSERT INTO audio_parts (",
         part_columns!(),
-        ")
+        ", arrivals)
          SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::uuid[], $5::bigint[], $6::timestamptz[],
-                              $7::timestamptz[], $8::text[], $9::text[], $10::bigint[], $11::bytea[])
+                              $7::timestamptz[], $8::text[], $9::text[], $10::bigint[], $11::bytea[],
+                              $12::bytea[])
              AS added (",
         part_columns!(),
-        ")
+        ", arrivals)
          WHERE ",
         no_overlap!(),
         " AND ",
         not_deleted!("session_id", "user_id", "started_at"),
-        " ON CONFLICT (run_id) DO NOTHING"
+        " ON CONFLICT (run_id) DO NOTHING RETURNING session_id"
     ))
     .bind(parts().map(|part| part.run.as_uuid()).bind_iter())
     .bind(parts().map(|part| part.session.as_uuid()).bind_iter())
@@ -289,6 +297,29 @@ async fn insert_parts_of_different_streams(
     .bind(parts().map(|part| part.format.content_type()).bind_iter())
     .bind(signed(parts().map(|part| part.size_bytes))?)
     .bind(parts().map(|part| part.sha256.0.as_slice()).bind_iter())
+    .bind(parts().map(|part| part.arrivals.as_bytes()).bind_iter())
+    .fetch_all(connection)
+    .await
+}
+
+/// The tracks of sessions that got parts are to be made, or made again.
+async fn outdate_tracks(
+    connection: &mut PgConnection,
+    sessions: BTreeMap<Uuid, Option<Timestamp>>,
+) -> Result<(), sqlx::Error> {
+    // In the order of their ids, as everybody locks them.
+    let (sessions, due): (Vec<Uuid>, Vec<PgTime>) =
+        sessions.into_iter().filter_map(|(session, due)| Some((session, PgTime::from(due?)))).unzip();
+    if sessions.is_empty() {
+        return Ok(());
+    }
+    sqlx::query(concat!(
+        "INSERT INTO audio_tracks (session_id, state, generation, due_at, attempts)
+         SELECT id, 'waiting', 1, due, 0 FROM unnest($1::uuid[], $2::timestamptz[]) AS added (id, due)",
+        track_is_outdated!()
+    ))
+    .bind(sessions)
+    .bind(due)
     .execute(connection)
     .await?;
     Ok(())

@@ -89,6 +89,7 @@ impl Erase for SqliteStore {
                     .execute(&mut *transaction)
                     .await?;
             }
+            sqlx::query(sql::ERASE_TRACK).bind(session.as_uuid()).execute(&mut *transaction).await?;
             sqlx::query("DELETE FROM sessions WHERE id = $1")
                 .bind(session.as_uuid())
                 .execute(&mut *transaction)

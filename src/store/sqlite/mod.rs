@@ -5,6 +5,7 @@
 
 mod erase;
 mod read;
+mod tracks;
 mod view;
 mod write;
 
@@ -94,6 +95,18 @@ impl SqliteStore {
         T: for<'r> FromRow<'r, SqliteRow> + Send + Unpin,
     {
         within(self.statement_timeout, context, query.fetch_all(&self.reading)).await
+    }
+
+    /// Rows that a change answers.
+    async fn change<T>(
+        &self,
+        context: &'static str,
+        query: QueryAs<'_, Sqlite, T, SqliteArguments>,
+    ) -> Result<Vec<T>, StoreError>
+    where
+        T: for<'r> FromRow<'r, SqliteRow> + Send + Unpin,
+    {
+        within(self.statement_timeout, context, query.fetch_all(&self.writing)).await
     }
 
     /// Reads the events of one owner after the other, until `limit` of them are there.

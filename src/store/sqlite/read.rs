@@ -98,15 +98,18 @@ fn bind_page<'q, T>(select: Ask<'q, T>, query: &EventQuery) -> Ask<'q, T> {
 }
 
 pub(super) fn audio_parts(sessions: &[SessionId]) -> Ask<'static, AudioPart> {
-    // SQLite binds no arrays: the ids travel as one JSON text of hexadecimal digits.
-    let wanted: Vec<String> = sessions.iter().map(|session| session.as_uuid().simple().to_string()).collect();
     sqlx::query_as(concat!(
         "SELECT ",
         part_columns!(),
         " FROM audio_parts WHERE session_id IN (SELECT unhex(value) FROM json_each($1))
           ORDER BY session_id, started_at, run_id"
     ))
-    .bind(sqlx::types::Json(wanted))
+    .bind(hex_list(sessions))
+}
+
+/// SQLite binds no arrays: ids travel as one JSON text of hexadecimal digits.
+pub(super) fn hex_list(sessions: &[SessionId]) -> sqlx::types::Json<Vec<String>> {
+    sqlx::types::Json(sessions.iter().map(|session| session.as_uuid().simple().to_string()).collect())
 }
 
 pub(super) fn stream_parts(stream: StreamId) -> Ask<'static, AudioPart> {

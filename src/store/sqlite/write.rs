@@ -14,7 +14,8 @@ use crate::{
         StoreError, StoreWriter, WriteOutcome,
         batch::Batch,
         error::within,
-        sql::{event_columns, merge_session, no_overlap, not_deleted, part_columns},
+        sql::{event_columns, merge_session, no_overlap, not_deleted, part_columns, track_is_outdated},
+        tracks::track_due,
     },
 };
 
@@ -187,13 +188,13 @@ async fn insert_events(connection: &mut SqliteConnection, events: &[&Event]) -> 
 async fn insert_parts(connection: &mut SqliteConnection, batch: &Batch<'_>) -> Result<(), sqlx::Error> {
     // One after the other: each is compared with those before it.
     for part in batch.parts.values() {
-        sqlx::query(concat!(
+        let added = sqlx::query(concat!(
             "INSERT INTO audio_parts (",
             part_columns!(),
-            ")
+            ", arrivals)
              SELECT * FROM (
                  SELECT $1, $2 AS session_id, $3 AS user_id, $4 AS stream_id, $5 AS stream_offset, $6 AS started_at,
-                        $7, $8, $9, $10 AS size_bytes, $11
+                        $7, $8, $9, $10 AS size_bytes, $11, $12
              ) AS added
              WHERE ",
             no_overlap!(),
@@ -212,8 +213,21 @@ async fn insert_parts(connection: &mut SqliteConnection, batch: &Batch<'_>) -> R
         .bind(part.format.content_type())
         .bind(signed(part.size_bytes)?)
         .bind(part.sha256.0.as_slice())
+        .bind(part.arrivals.as_bytes())
         .execute(&mut *connection)
-        .await?;
+        .await?
+        .rows_affected();
+        if added > 0 {
+            sqlx::query(concat!(
+                "INSERT INTO audio_tracks (session_id, state, generation, due_at, attempts)
+                 VALUES ($1, 'waiting', 1, $2, 0)",
+                track_is_outdated!()
+            ))
+            .bind(part.session.as_uuid())
+            .bind(track_due(part).as_unix_ms())
+            .execute(&mut *connection)
+            .await?;
+        }
     }
     Ok(())
 }

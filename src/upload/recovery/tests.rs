@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::*;
 use crate::{
-    domain::{AudioFormat, SessionId, StreamId, UserId},
+    domain::{Arrivals, AudioFormat, SessionId, StreamId, UserId},
     journal::AudioFinished,
     upload::{sidecar::Sidecar, staging::StagingJob},
 };
@@ -40,7 +40,14 @@ impl Node {
     fn stage(&self, begin: &BeginRun, bytes: &[u8], synced_len: u64) {
         let stage = Stage::create(self.staging.bytes_of(begin.run), PART).unwrap();
         stage.write(bytes).unwrap();
-        let sidecar = Sidecar { begin: begin.clone(), synced_len, last_at: at(1), finished: false, upload: None };
+        let sidecar = Sidecar {
+            begin: begin.clone(),
+            synced_len,
+            last_at: at(1),
+            arrivals: Arrivals::default(),
+            finished: false,
+            upload: None,
+        };
         let job =
             StagingJob { staging: self.staging.clone(), saves: vec![(stage.file(), sidecar)], removals: Vec::new() };
         assert_eq!(job.carry_out().saved.len(), 1);

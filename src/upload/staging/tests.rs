@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::{
-    domain::{AudioFormat, SessionId, StreamId, Timestamp, UserId},
+    domain::{Arrivals, AudioFormat, SessionId, StreamId, Timestamp, UserId},
     upload::messages::BeginRun,
 };
 
@@ -29,7 +29,7 @@ fn sidecar(run: RunId, synced_len: u64) -> Sidecar {
         format: AudioFormat::WebM,
         at,
     };
-    Sidecar { begin, synced_len, last_at: at, finished: false, upload: None }
+    Sidecar { begin, synced_len, last_at: at, arrivals: Arrivals::default(), finished: false, upload: None }
 }
 
 #[test]

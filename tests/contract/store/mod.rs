@@ -19,9 +19,9 @@ use std::{sync::Arc, time::Duration};
 
 use shopaloud::{
     domain::{
-        AudioFormat, AudioPart, Deletion, Doomed, Event, EventName, JsonText, NodeId, Presence, Profile, Record, RunId,
-        SessionClosed, SessionId, SessionOpened, SessionStatus, SessionTouched, Sha256, StreamId, StreamOpened,
-        Timestamp, UserId,
+        Arrivals, AudioFormat, AudioPart, Deletion, Doomed, Event, EventName, JsonText, NodeId, Presence, Profile,
+        Record, RunId, SessionClosed, SessionId, SessionOpened, SessionStatus, SessionTouched, Sha256, StreamId,
+        StreamOpened, Timestamp, UserId,
     },
     store::{
         EventFilter, EventQuery, EventRow, ROWS_A_STEP, SessionFilter, SessionQuery, Store, StoreOptions, StoreWriter,
@@ -207,5 +207,6 @@ fn part(session: SessionId, stream: StreamId, stream_offset: u64, size_bytes: u6
         format: AudioFormat::WebM,
         size_bytes,
         sha256: Sha256([7; 32]),
+        arrivals: Arrivals::default(),
     }
 }

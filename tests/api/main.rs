@@ -11,4 +11,5 @@ mod reconnect;
 mod restart;
 #[path = "../support/mod.rs"]
 mod support;
+mod tracks;
 mod whole_session;

@@ -21,7 +21,7 @@ pub use keeper::KeeperActor;
 pub use removed::Removed;
 
 use crate::{
-    domain::{AudioFormat, Deletion, Doomed, RunId, SessionId, UserId},
+    domain::{Deletion, Doomed, RunId, SessionId, UserId},
     objects::{InvalidKey, ObjectError, ObjectKey, Objects},
     session::{Now, Registry},
     store::{Erased, Store, StoreError},
@@ -155,8 +155,7 @@ impl Erasure {
         loop {
             let parts = self.store.audio_parts(&[session]).await?;
             // Also where nothing says that there is one: it may be on its way.
-            let track = ObjectKey::for_run(session, RunId::of_track(session), AudioFormat::WebM);
-            self.objects.delete(&track).await?;
+            self.objects.delete(&ObjectKey::for_track(session)).await?;
             for part in &parts {
                 self.objects.delete(&ObjectKey::parse(&part.object_key)?).await?;
             }

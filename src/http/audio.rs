@@ -18,7 +18,7 @@ use actix_web::{
 use super::{HttpState, parameters::Parameters, problem::Problem};
 use crate::{
     auth::Access,
-    domain::{AudioFormat, AudioPart, SessionId},
+    domain::{AudioFormat, SessionId},
     objects::{Location, ObjectKey, Objects},
     session::AudioUrl,
 };
@@ -36,13 +36,8 @@ impl AudioLinks {
         Self { objects: state.objects.clone(), access: state.access.clone(), base: state.access.base_url(request) }
     }
 
-    /// `None` when there is no way to say where the part is; the rest of the answer is worth having.
-    pub(super) async fn url(&self, part: &AudioPart) -> Option<String> {
-        self.url_of(&part.object_key).await
-    }
-
-    /// The same for an object's key.
-    pub(super) async fn url_of(&self, object_key: &str) -> Option<String> {
+    /// `None` when there is no way to say where the object is; the rest of the answer is worth having.
+    pub(super) async fn url(&self, object_key: &str) -> Option<String> {
         let key = ObjectKey::parse(object_key)
             .inspect_err(|error| tracing::error!(%error, object_key, "a stored object has a bad key"))
             .ok()?;

@@ -224,12 +224,12 @@ fn write_head(row: &SessionRow, out: &mut JsonWriter) {
 async fn write_audio(links: &AudioLinks, Audio { parts, track }: &Audio, out: &mut JsonWriter) {
     let made = track.as_ref().and_then(|track| track.made.as_ref());
     let track_url = match made {
-        Some(made) => links.url_of(&made.object_key).await,
+        Some(made) => links.url(&made.object_key).await,
         None => None,
     };
     let mut urls = Vec::with_capacity(parts.len());
     for part in parts {
-        urls.push(links.url(part).await);
+        urls.push(links.url(&part.object_key).await);
     }
     out.raw("\"audioUrl\":");
     let url = track_url.as_ref().or_else(|| urls.first()?.as_ref());

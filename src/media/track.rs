@@ -12,7 +12,7 @@ use std::{
 use sha2::Digest as _;
 
 use super::{
-    DRIFT_TOLERATED, SAMPLES_PER_MS, Scan, Span,
+    DRIFT_TOLERATED, SAMPLES_PER_MS, Scan, Span, Unreadable,
     frames::{Frames, scan},
     opus::{self, OpusHead},
     placing::{Anchor, Gap, GapReason, Placed, PlacedRun, Unplaced, place},
@@ -39,6 +39,7 @@ pub struct RunFile {
 #[derive(Debug)]
 pub struct Track {
     pub size_bytes: u64,
+    pub sha256: Sha256,
     /// When it begins, by the server's clock, in ms: with the session, or a little before.
     pub origin: i64,
     pub duration_ms: u64,
@@ -97,12 +98,14 @@ pub fn make_track(opened_at: i64, runs: &[RunFile], into: &Path) -> Result<Track
     let written = making.writer.position();
     let (out, size_bytes) = making.writer.end()?;
     out.into_inner().map_err(io::IntoInnerError::into_error)?.sync_data()?;
-    let read = scan(AudioFormat::WebM, File::open(into)?, &[])?.map_or(0, |scan| scan.recorded);
+    let (scanned, sha256) = scan_file(into, AudioFormat::WebM, &[])?;
+    let read = scanned.map_or(0, |scan| scan.recorded);
     if read != written {
         return Err(TrackError::DoesNotReadBack { written, read });
     }
     Ok(Track {
         size_bytes,
+        sha256,
         origin,
         duration_ms: written / SAMPLES_PER_MS,
         recorded_ms: making.recorded / SAMPLES_PER_MS,
@@ -116,11 +119,8 @@ pub fn make_track(opened_at: i64, runs: &[RunFile], into: &Path) -> Result<Track
 type ReadRun = Result<(Scan, Anchor), Unplaced>;
 
 fn read_run(number: usize, run: &RunFile) -> Result<ReadRun, TrackError> {
-    let mut digesting = Digesting { file: File::open(&run.path)?, hasher: sha2::Sha256::new() };
-    let scanned = scan(run.format, &mut digesting, &run.marks)?;
-    // What the reader had no need for is of the file too.
-    io::copy(&mut digesting, &mut io::sink())?;
-    if Sha256(digesting.hasher.finalize().into()) != run.sha256 {
+    let (scanned, sha256) = scan_file(&run.path, run.format, &run.marks)?;
+    if sha256 != run.sha256 {
         return Err(TrackError::Damaged { number });
     }
     Ok(match scanned {
@@ -131,6 +131,15 @@ fn read_run(number: usize, run: &RunFile) -> Result<ReadRun, TrackError> {
             Ok((scan, anchor))
         }
     })
+}
+
+/// What is in a file, and the digest of all of it.
+fn scan_file(path: &Path, format: AudioFormat, marks: &[(u64, i64)]) -> io::Result<(Result<Scan, Unreadable>, Sha256)> {
+    let mut digesting = Digesting { file: File::open(path)?, hasher: sha2::Sha256::new() };
+    let scanned = scan(format, &mut digesting, marks)?;
+    // What the reader had no need for is of the file too.
+    io::copy(&mut digesting, &mut io::sink())?;
+    Ok((scanned, Sha256(digesting.hasher.finalize().into())))
 }
 
 struct Digesting {

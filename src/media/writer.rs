@@ -31,7 +31,7 @@ pub(super) struct TrackWriter<W> {
 }
 
 impl<W: Write + Seek> TrackWriter<W> {
-    pub(super) fn begin(out: W, head: OpusHead) -> io::Result<Self> {
+    pub(super) fn begin(mut out: W, head: OpusHead) -> io::Result<Self> {
         let mut bytes = Vec::new();
         let ebml = [
             element(0x4286, &[1]),
@@ -48,8 +48,8 @@ impl<W: Write + Seek> TrackWriter<W> {
         bytes.extend([0x01, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF]);
         let segment_at = bytes.len() as u64;
 
-        let duration = element(0x4489, &0_f64.to_be_bytes());
-        let info_before = [element(0x002A_D7B1, &1_000_000_u32.to_be_bytes()), duration.clone()].concat();
+        let info_before =
+            [element(0x002A_D7B1, &1_000_000_u32.to_be_bytes()), element(0x4489, &0_f64.to_be_bytes())].concat();
         let info = element(0x1549_A966, &[info_before, element(0x4D80, APP), element(0x5741, APP)].concat());
         let codec_delay = u64::from(head.pre_skip) * 1_000_000 / SAMPLES_PER_MS;
         let audio = [element(0xB5, &48_000_f64.to_be_bytes()), element(0x9F, &[head.channels])].concat();
@@ -83,7 +83,6 @@ impl<W: Write + Seek> TrackWriter<W> {
         bytes.extend(info);
         let duration_at = (bytes.len() - names - 8) as u64;
         bytes.extend(tracks);
-        let mut out = out;
         out.write_all(&bytes)?;
         Ok(Self {
             out,

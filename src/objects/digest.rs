@@ -2,7 +2,11 @@
 //!
 //! Promises: hashes a stream of any length with the memory of one digest.
 
-use std::io::{self, Read};
+use std::{
+    fs::File,
+    io::{self, Read, Seek as _, SeekFrom},
+    path::Path,
+};
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use sha2::Digest;
@@ -53,6 +57,16 @@ pub(super) fn copy_hashed(
         write(&chunk[..read])?;
         len += read as u64;
     }
+}
+
+/// The digest of `len` bytes of a file, from `offset`.
+///
+/// # Errors
+/// The file cannot be read.
+pub fn digest_of(path: &Path, offset: u64, len: u64) -> io::Result<Sha256> {
+    let mut file = File::open(path)?;
+    file.seek(SeekFrom::Start(offset))?;
+    Ok(copy_hashed(file.take(len), |_| Ok(()))?.1)
 }
 
 /// As S3's headers spell it.

@@ -18,7 +18,7 @@ use std::{
 
 use async_trait::async_trait;
 
-pub use digest::Sha256Hasher;
+pub use digest::{Sha256Hasher, digest_of};
 pub use error::{ObjectError, ObjectErrorKind};
 pub use folder::FolderStore;
 pub use s3::{MAX_PARTS, MIN_PART_SIZE_BYTES, S3Options, S3Store, S3Timeouts, SecretKey};
@@ -38,6 +38,12 @@ impl ObjectKey {
     #[must_use]
     pub fn for_run(session: SessionId, run: RunId, format: AudioFormat) -> Self {
         Self(format!("sessions/{session}/{run}.{}", format.extension()))
+    }
+
+    /// The session's track: one name, however often it is made.
+    #[must_use]
+    pub fn for_track(session: SessionId) -> Self {
+        Self::for_run(session, RunId::of_track(session), AudioFormat::WebM)
     }
 
     /// Takes only what [`Self::for_run`] makes, so that a path out of a request cannot leave the folder.

@@ -15,7 +15,7 @@ use std::{
 use actix::prelude::*;
 
 use super::{
-    make::{self, Failure, key_of},
+    make::{self, Failure},
     stats::TrackStats,
 };
 use crate::{
@@ -155,8 +155,7 @@ async fn outdated(deps: &TrackDeps, job: &TrackJob) -> Result<(), StoreError> {
     if deps.store.retry_tracks(Some(job.session), Timestamp::now()).await? > 0 {
         return Ok(());
     }
-    let key: ObjectKey = key_of(job.session);
-    if let Err(error) = deps.objects.delete(&key).await {
+    if let Err(error) = deps.objects.delete(&ObjectKey::for_track(job.session)).await {
         // The deletion removes it too, once more when no such work can be left.
         tracing::warn!(session = %job.session, %error, "the track of a deleted session could not be removed yet");
     }

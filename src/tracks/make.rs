@@ -1,15 +1,11 @@
 //! One track, from its parts in the object store to its own object there.
 
-use std::{
-    fs::File,
-    io,
-    path::{Path, PathBuf},
-};
+use std::path::Path;
 
 use crate::{
-    domain::{AudioFormat, AudioPart, RunId, SessionId, Sha256, Timestamp},
+    domain::{AudioFormat, Timestamp},
     media::{self, RunFile, Track, TrackError},
-    objects::{Expected, FileSlice, ObjectError, ObjectErrorKind, ObjectKey, Objects, Sha256Hasher, Verdict},
+    objects::{Expected, FileSlice, ObjectError, ObjectErrorKind, ObjectKey, Objects, Verdict, digest_of},
     store::{MadeTrack, Store, StoreError, StoreErrorKind, TrackJob},
 };
 
@@ -54,11 +50,6 @@ impl From<TrackError> for Failure {
     }
 }
 
-/// Where a session's track is.
-pub(super) fn key_of(session: SessionId) -> ObjectKey {
-    ObjectKey::for_run(session, RunId::of_track(session), AudioFormat::WebM)
-}
-
 /// Makes the track and stores it. What it needs meanwhile is in `scratch`, a directory of its own.
 pub(super) async fn make(
     store: &dyn Store,
@@ -90,19 +81,16 @@ pub(super) async fn make(
         Ok((track, into))
     })
     .await?;
-    let sha256 = store_file(objects, &key_of(job.session), &file, track.size_bytes).await?;
-    made(job, &track, &parts, sha256)
-}
-
-fn made(job: &TrackJob, track: &Track, parts: &[AudioPart], sha256: Sha256) -> Result<MadeTrack, Failure> {
+    let key = ObjectKey::for_track(job.session);
+    store_file(objects, &key, &file, &track).await?;
     let failed = |reason: &str| Failure::ForGood(reason.to_owned());
     Ok(MadeTrack {
-        object_key: key_of(job.session).as_str().to_owned(),
+        object_key: key.as_str().to_owned(),
         size_bytes: track.size_bytes,
-        sha256,
+        sha256: track.sha256,
         origin: Timestamp::from_unix_ms(track.origin).ok_or_else(|| failed("its beginning is outside of time"))?,
         duration_ms: track.duration_ms,
-        layout: serde_json::to_string(&Layout::of(track, parts)).map_err(|error| failed(&error.to_string()))?,
+        layout: serde_json::to_string(&Layout::of(&track, &parts)).map_err(|error| failed(&error.to_string()))?,
     })
 }
 
@@ -117,9 +105,9 @@ async fn on_a_thread<T: Send + 'static>(
 }
 
 /// Stores a file, in parts if it is large, and sees that it is there.
-async fn store_file(objects: &Objects, key: &ObjectKey, file: &Path, size_bytes: u64) -> Result<Sha256, Failure> {
+async fn store_file(objects: &Objects, key: &ObjectKey, file: &Path, track: &Track) -> Result<(), Failure> {
+    let (size_bytes, sha256) = (track.size_bytes, track.sha256);
     let content_type = AudioFormat::WebM.content_type();
-    let sha256 = digest(file, 0, size_bytes).await?;
     let slice = |offset, len, sha256| FileSlice { path: file.to_owned(), offset, len, sha256 };
     let mut parts = Vec::new();
     let part_size = objects.part_size();
@@ -131,7 +119,9 @@ async fn store_file(objects: &Objects, key: &ObjectKey, file: &Path, size_bytes:
             for (number, offset) in (1..).zip((0..size_bytes).step_by(usize::try_from(part_size).unwrap_or(usize::MAX)))
             {
                 let len = part_size.min(size_bytes - offset);
-                let body = slice(offset, len, digest(file, offset, len).await?);
+                let path = file.to_owned();
+                let sha256 = on_a_thread(move || Ok(digest_of(&path, offset, len)?)).await?;
+                let body = slice(offset, len, sha256);
                 parts.push(objects.put_part(key, &upload, number, body).await?);
             }
             Ok::<_, Failure>(objects.complete(key, &upload, &parts).await?)
@@ -144,32 +134,7 @@ async fn store_file(objects: &Objects, key: &ObjectKey, file: &Path, size_bytes:
         }
     }
     match objects.verify(key, &Expected { size_bytes, sha256, parts }).await? {
-        Verdict::Intact => Ok(sha256),
+        Verdict::Intact => Ok(()),
         found => Err(Failure::ForNow(format!("the stored track is not what was made: {found:?}"))),
-    }
-}
-
-async fn digest(file: &Path, offset: u64, len: u64) -> Result<Sha256, Failure> {
-    let file: PathBuf = file.to_owned();
-    on_a_thread(move || {
-        let mut file = File::open(file)?;
-        io::Seek::seek(&mut file, io::SeekFrom::Start(offset))?;
-        let mut hasher = Hashing(Sha256Hasher::default());
-        io::copy(&mut io::Read::take(file, len), &mut hasher)?;
-        Ok(hasher.0.finish())
-    })
-    .await
-}
-
-struct Hashing(Sha256Hasher);
-
-impl io::Write for Hashing {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.update(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
     }
 }

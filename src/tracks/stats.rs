@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicU64;
 #[derive(Default, Debug)]
 pub struct TrackStats {
     pub made: AtomicU64,
-    /// Given up: `shopaloud tracks retry` makes them due again.
+    /// Given up, until the session gets another part.
     pub failed: AtomicU64,
     /// Put off, since something was away.
     pub postponed: AtomicU64,

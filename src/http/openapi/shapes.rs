@@ -65,8 +65,7 @@ pub(crate) enum Status {
 }
 
 #[derive(Serialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct Audio {
     /// All of it in one file, once that is made; before, the first part. Null without audio.
     #[schema(required, nullable, format = "uri")]

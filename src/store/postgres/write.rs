@@ -13,7 +13,7 @@ use sqlx::{Connection, PgConnection, postgres::PgBindIterExt, types::Uuid};
 
 use super::time::PgTime;
 use crate::{
-    domain::{AudioPart, Event, NodeId, Presence, Record, SessionId, StreamId, Timestamp},
+    domain::{AudioPart, Event, NodeId, Presence, Record, RunId, SessionId, StreamId, Timestamp},
     store::{
         StoreError, StoreErrorKind, StoreWriter, WriteOutcome,
         batch::{Batch, UserNews},
@@ -241,8 +241,11 @@ async fn insert_parts(connection: &mut PgConnection, batch: &Batch<'_>) -> Resul
     while !waiting.is_empty() {
         let mut streams = HashSet::new();
         let (now, later): (Vec<_>, Vec<_>) = waiting.into_iter().partition(|part| streams.insert(part.stream));
-        for (session,) in insert_parts_of_different_streams(connection, &now).await? {
-            sessions.insert(session, now.iter().map(|part| track_due(part)).max());
+        for (run,) in insert_parts_of_different_streams(connection, &now).await? {
+            if let Some(part) = batch.parts.get(&RunId::from_uuid(run)) {
+                let due = sessions.entry(part.session).or_insert_with(|| track_due(part));
+                *due = track_due(part).max(*due);
+            }
         }
         waiting = later;
     }
@@ -284,7 +287,7 @@ async fn insert_parts_of_different_streams(
         no_overlap!(),
         " AND ",
         not_deleted!("session_id", "user_id", "started_at"),
-        " ON CONFLICT (run_id) DO NOTHING RETURNING session_id"
+        " ON CONFLICT (run_id) DO NOTHING RETURNING run_id"
     ))
     .bind(parts().map(|part| part.run.as_uuid()).bind_iter())
     .bind(parts().map(|part| part.session.as_uuid()).bind_iter())
@@ -305,11 +308,8 @@ async fn insert_parts_of_different_streams(
 /// The tracks of sessions that got parts are to be made, or made again.
 async fn outdate_tracks(
     connection: &mut PgConnection,
-    sessions: BTreeMap<Uuid, Option<Timestamp>>,
+    sessions: BTreeMap<SessionId, Timestamp>,
 ) -> Result<(), sqlx::Error> {
-    // In the order of their ids, as everybody locks them.
-    let (sessions, due): (Vec<Uuid>, Vec<PgTime>) =
-        sessions.into_iter().filter_map(|(session, due)| Some((session, PgTime::from(due?)))).unzip();
     if sessions.is_empty() {
         return Ok(());
     }
@@ -318,8 +318,9 @@ async fn outdate_tracks(
          SELECT id, 'waiting', 1, due, 0 FROM unnest($1::uuid[], $2::timestamptz[]) AS added (id, due)",
         track_is_outdated!()
     ))
-    .bind(sessions)
-    .bind(due)
+    // In the order of their ids, as everybody locks them.
+    .bind(sessions.keys().map(SessionId::as_uuid).bind_iter())
+    .bind(sessions.values().map(|due| PgTime::from(*due)).bind_iter())
     .execute(connection)
     .await?;
     Ok(())

@@ -94,19 +94,20 @@ impl SqliteStore {
     where
         T: for<'r> FromRow<'r, SqliteRow> + Send + Unpin,
     {
-        within(self.statement_timeout, context, query.fetch_all(&self.reading)).await
+        self.fetch_of(&self.reading, context, query).await
     }
 
-    /// Rows that a change answers.
-    async fn change<T>(
+    /// The same of a pool: changes that answer rows go to the one that writes.
+    async fn fetch_of<T>(
         &self,
+        pool: &SqlitePool,
         context: &'static str,
         query: QueryAs<'_, Sqlite, T, SqliteArguments>,
     ) -> Result<Vec<T>, StoreError>
     where
         T: for<'r> FromRow<'r, SqliteRow> + Send + Unpin,
     {
-        within(self.statement_timeout, context, query.fetch_all(&self.writing)).await
+        within(self.statement_timeout, context, query.fetch_all(pool)).await
     }
 
     /// Reads the events of one owner after the other, until `limit` of them are there.
@@ -259,7 +260,7 @@ impl Store for SqliteStore {
         .bind(alive_before.as_unix_ms())
         .bind(opened_before.as_unix_ms())
         .bind(MAX_EXPIRED);
-        within(self.statement_timeout, "expire sessions", expire.fetch_all(&self.writing)).await
+        self.fetch_of(&self.writing, "expire sessions", expire).await
     }
 
     async fn view(&self) -> Result<Arc<dyn View>, StoreError> {

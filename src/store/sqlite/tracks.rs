@@ -17,7 +17,7 @@ impl Tracks for SqliteStore {
     async fn claim_track(&self, now: Timestamp, until: Timestamp) -> Result<Option<TrackJob>, StoreError> {
         const CLAIM: &str = claim_track!("");
         let claim = sqlx::query_as(CLAIM).bind(now.as_unix_ms()).bind(until.as_unix_ms());
-        Ok(self.change("claim a track", claim).await?.pop())
+        Ok(self.fetch_of(&self.writing, "claim a track", claim).await?.pop())
     }
 
     async fn finish_track(&self, job: &TrackJob, made: &MadeTrack) -> Result<bool, StoreError> {
@@ -31,13 +31,13 @@ impl Tracks for SqliteStore {
             .bind(made.origin.as_unix_ms())
             .bind(signed(made.duration_ms))
             .bind(made.layout.as_str());
-        let finished: Vec<(Uuid,)> = self.change("finish a track", finish).await?;
+        let finished: Vec<(Uuid,)> = self.fetch_of(&self.writing, "finish a track", finish).await?;
         Ok(!finished.is_empty())
     }
 
     async fn give_up_track(&self, job: &TrackJob, problem: &str) -> Result<(), StoreError> {
         let give_up = sqlx::query_as(sql::GIVE_UP_TRACK).bind(job.session.as_uuid()).bind(job.generation).bind(problem);
-        let _: Vec<(Uuid,)> = self.change("give up a track", give_up).await?;
+        let _: Vec<(Uuid,)> = self.fetch_of(&self.writing, "give up a track", give_up).await?;
         Ok(())
     }
 
@@ -47,7 +47,7 @@ impl Tracks for SqliteStore {
             .bind(job.generation)
             .bind(problem)
             .bind(until.as_unix_ms());
-        let _: Vec<(Uuid,)> = self.change("postpone a track", postpone).await?;
+        let _: Vec<(Uuid,)> = self.fetch_of(&self.writing, "postpone a track", postpone).await?;
         Ok(())
     }
 
@@ -56,7 +56,7 @@ impl Tracks for SqliteStore {
             Some(session) => sqlx::query_as(sql::RETRY_TRACK).bind(now.as_unix_ms()).bind(session.as_uuid()),
             None => sqlx::query_as(sql::RETRY_FAILED_TRACKS).bind(now.as_unix_ms()),
         };
-        let due: Vec<(Uuid,)> = self.change("make tracks due", retry).await?;
+        let due: Vec<(Uuid,)> = self.fetch_of(&self.writing, "make tracks due", retry).await?;
         Ok(due.len() as u64)
     }
 

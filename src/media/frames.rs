@@ -1,8 +1,16 @@
 //! One run, frame by frame, whatever its container.
 
-use std::io::{self, Read};
+use std::{
+    io::{self, Read},
+    ops::Range,
+};
 
-use super::{Unreadable, ogg::OggFrames, opus::OpusHead, webm::WebmFrames};
+use super::{
+    Unreadable,
+    ogg::OggFrames,
+    opus::{self, OpusHead},
+    webm::WebmFrames,
+};
 use crate::domain::AudioFormat;
 
 /// One Opus packet.
@@ -14,6 +22,78 @@ pub(super) struct Frame<'a> {
     pub(super) bytes: &'a [u8],
     /// So many bytes of the run had to be read for it.
     pub(super) read: u64,
+}
+
+/// What every container keeps while it is read: its head, and the whole packets of the block or page that was read last.
+pub(super) struct Reading {
+    head: Option<OpusHead>,
+    /// Why there is none.
+    pub(super) unreadable: Unreadable,
+    /// The packets, and where each of them is in these bytes.
+    pub(super) bytes: Vec<u8>,
+    pub(super) packets: Vec<Range<usize>>,
+    next: usize,
+    /// End of the last frame.
+    pub(super) position: u64,
+    pub(super) damages: u64,
+    ends_early: bool,
+}
+
+impl Reading {
+    pub(super) const fn new() -> Self {
+        Self {
+            head: None,
+            unreadable: Unreadable::NoContainer,
+            bytes: Vec::new(),
+            packets: Vec::new(),
+            next: 0,
+            position: 0,
+            damages: 0,
+            ends_early: false,
+        }
+    }
+
+    pub(super) const fn has_head(&self) -> bool {
+        self.head.is_some()
+    }
+
+    /// Another recording in the same file does not change how the first one is announced.
+    pub(super) fn announce(&mut self, head: OpusHead) {
+        self.head.get_or_insert(head);
+    }
+
+    /// Forgets the packets, for those of the next block or page.
+    pub(super) fn begin(&mut self) {
+        self.next = 0;
+        self.packets.clear();
+    }
+
+    /// Leaves out what is no packet, and tells whether one is left.
+    fn has_frame(&mut self) -> bool {
+        while let Some(range) = self.packets.get(self.next).cloned() {
+            if self.bytes.get(range).and_then(opus::samples).is_some() {
+                return true;
+            }
+            self.next += 1;
+            self.damages += 1;
+        }
+        false
+    }
+
+    /// The next packet; `read` bytes of the run were needed for it.
+    fn next(&mut self, read: u64) -> Option<Frame<'_>> {
+        let bytes = self.bytes.get(self.packets.get(self.next)?.clone())?;
+        let samples = opus::samples(bytes)?;
+        let begin = self.position;
+        (self.next, self.position) = (self.next + 1, begin + samples);
+        Some(Frame { begin, samples, bytes, read })
+    }
+
+    /// The page was closed, or the rest never came: nothing that was whole is lost. Always `false`.
+    pub(super) const fn cut_off(&mut self) -> bool {
+        self.ends_early = true;
+        false
+    }
 }
 
 pub(super) enum Frames<R> {
@@ -32,24 +112,37 @@ impl<R: Read> Frames<R> {
     }
 
     pub(super) fn next(&mut self) -> io::Result<Option<Frame<'_>>> {
-        match self {
-            Self::WebM(frames) => frames.next(),
-            Self::Ogg(frames) => frames.next(),
+        while !self.reading_mut().has_frame() {
+            let is_end = match self {
+                Self::WebM(frames) => !frames.element()?,
+                Self::Ogg(frames) => !frames.page()?,
+            };
+            if is_end {
+                return Ok(None);
+            }
         }
+        Ok(match self {
+            Self::WebM(frames) => frames.reading.next(frames.source.position()),
+            Self::Ogg(frames) => frames.reading.next(frames.source.position()),
+        })
     }
 
     /// Known when the first frame was read.
     pub(super) fn head(&self) -> Result<OpusHead, Unreadable> {
+        self.reading().head.ok_or(self.reading().unreadable)
+    }
+
+    const fn reading_mut(&mut self) -> &mut Reading {
         match self {
-            Self::WebM(frames) => frames.head(),
-            Self::Ogg(frames) => frames.head(),
+            Self::WebM(frames) => &mut frames.reading,
+            Self::Ogg(frames) => &mut frames.reading,
         }
     }
 
-    const fn faults(&self) -> (u64, bool) {
+    const fn reading(&self) -> &Reading {
         match self {
-            Self::WebM(frames) => (frames.damages, frames.ends_early),
-            Self::Ogg(frames) => (frames.damages, frames.ends_early),
+            Self::WebM(frames) => &frames.reading,
+            Self::Ogg(frames) => &frames.reading,
         }
     }
 }
@@ -101,7 +194,7 @@ pub(super) fn scan<R: Read>(
         Ok(head) => head,
         Err(unreadable) => return Ok(Err(unreadable)),
     };
-    let (damages, ends_early) = frames.faults();
+    let Reading { damages, ends_early, .. } = *frames.reading();
     let (channels, pre_skip) = (head.channels, head.pre_skip);
     Ok(Ok(Scan { channels, pre_skip, samples, recorded, frames: count, damages, ends_early, arrived }))
 }

@@ -10,7 +10,7 @@ use std::{
 
 use super::{
     DRIFT_TOLERATED, SAMPLES_PER_MS, Unreadable,
-    frames::Frame,
+    frames::Reading,
     opus::{self, OpusHead},
     source::Source,
 };
@@ -42,9 +42,8 @@ const NS_PER_MS: u64 = 1_000_000;
 const USUAL_PRE_SKIP: u16 = 312;
 
 pub(super) struct WebmFrames<R> {
-    source: Source<R>,
-    head: Option<OpusHead>,
-    unreadable: Unreadable,
+    pub(super) source: Source<R>,
+    pub(super) reading: Reading,
     track: u64,
     /// The tracks of this recording were not seen: its first block decides.
     track_is_guessed: bool,
@@ -52,65 +51,27 @@ pub(super) struct WebmFrames<R> {
     cluster: Option<i64>,
     /// Where the media of this recording begins on its own clock, in samples, and in the file's frames.
     base: Option<(i64, u64)>,
-    /// End of the last frame.
-    position: u64,
-    block: Vec<u8>,
-    laced: Vec<Range<usize>>,
-    next: usize,
-    pub(super) damages: u64,
-    pub(super) ends_early: bool,
 }
 
 impl<R: Read> WebmFrames<R> {
     pub(super) fn new(reader: R) -> Self {
         Self {
             source: Source::new(reader),
-            head: None,
-            unreadable: Unreadable::NoContainer,
+            reading: Reading::new(),
             track: 0,
             track_is_guessed: true,
             scale_ns: NS_PER_MS,
             cluster: None,
             base: None,
-            position: 0,
-            block: Vec::new(),
-            laced: Vec::new(),
-            next: 0,
-            damages: 0,
-            ends_early: false,
-        }
-    }
-
-    pub(super) fn head(&self) -> Result<OpusHead, Unreadable> {
-        self.head.ok_or(self.unreadable)
-    }
-
-    pub(super) fn next(&mut self) -> io::Result<Option<Frame<'_>>> {
-        loop {
-            while let Some(range) = self.laced.get(self.next).cloned() {
-                self.next += 1;
-                match self.block.get(range.clone()).and_then(opus::samples) {
-                    Some(samples) => {
-                        let begin = self.position;
-                        self.position += samples;
-                        let bytes = self.block.get(range).unwrap_or_default();
-                        return Ok(Some(Frame { begin, samples, bytes, read: self.source.position() }));
-                    }
-                    None => self.damages += 1,
-                }
-            }
-            if !self.element()? {
-                return Ok(None);
-            }
         }
     }
 
     /// Reads one element; `false` at the end.
-    fn element(&mut self) -> io::Result<bool> {
+    pub(super) fn element(&mut self) -> io::Result<bool> {
         let Some(first) = self.source.byte()? else { return Ok(false) };
         let Some(id) = self.rest_of_vint(first, 4)? else { return self.resynchronise() };
         let Ok(id) = u32::try_from(id) else { return self.resynchronise() };
-        let Some(first) = self.source.byte()? else { return Ok(self.cut_off()) };
+        let Some(first) = self.source.byte()? else { return Ok(self.reading.cut_off()) };
         let Some(coded) = self.rest_of_vint(first, 8)? else { return self.resynchronise() };
         let size = size_of(first, coded);
         match (id, size) {
@@ -121,25 +82,25 @@ impl<R: Read> WebmFrames<R> {
             }
             (SEGMENT | INFO | CLUSTER | BLOCK_GROUP, _) => Ok(true),
             (TIMESTAMP_SCALE, Some(size @ 1..=8)) => {
-                let Some(scale) = self.number(size)? else { return Ok(self.cut_off()) };
+                let Some(scale) = self.number(size)? else { return Ok(self.reading.cut_off()) };
                 self.scale_ns = scale.clamp(1, 1_000 * NS_PER_MS);
                 Ok(true)
             }
             (TIMESTAMP, Some(size @ 1..=8)) => {
-                let Some(at) = self.number(size)? else { return Ok(self.cut_off()) };
+                let Some(at) = self.number(size)? else { return Ok(self.reading.cut_off()) };
                 self.cluster = i64::try_from(at).ok();
                 Ok(true)
             }
             (TRACKS, Some(size @ 0..=MAX_TRACKS_BYTES)) => {
                 if !self.read_block(size)? {
-                    return Ok(self.cut_off());
+                    return Ok(self.reading.cut_off());
                 }
                 self.read_tracks();
                 Ok(true)
             }
             (BLOCK | SIMPLE_BLOCK, Some(size @ 0..=MAX_BLOCK_BYTES)) => {
                 if !self.read_block(size)? {
-                    return Ok(self.cut_off());
+                    return Ok(self.reading.cut_off());
                 }
                 self.begin_block();
                 Ok(true)
@@ -173,34 +134,28 @@ impl<R: Read> WebmFrames<R> {
     }
 
     fn read_block(&mut self, size: u64) -> io::Result<bool> {
-        (self.next, self.laced) = (0, Vec::new());
-        self.block.resize(usize::try_from(size).unwrap_or_default(), 0);
-        self.source.fill(&mut self.block)
+        self.reading.begin();
+        self.reading.bytes.resize(usize::try_from(size).unwrap_or_default(), 0);
+        self.source.fill(&mut self.reading.bytes)
     }
 
     fn skip(&mut self, size: u64) -> io::Result<bool> {
-        Ok(self.source.skip(size)? || self.cut_off())
-    }
-
-    /// The page was closed, or the rest never came: nothing that was whole is lost. Always `false`.
-    const fn cut_off(&mut self) -> bool {
-        self.ends_early = true;
-        false
+        Ok(self.source.skip(size)? || self.reading.cut_off())
     }
 
     /// Goes on at the next cluster; `false` when there is none.
     fn resynchronise(&mut self) -> io::Result<bool> {
-        self.damages += 1;
+        self.reading.damages += 1;
         if !self.source.find(CLUSTER.to_be_bytes())? {
             return Ok(false);
         }
         // Its size, whatever it is.
-        let Some(first) = self.source.byte()? else { return Ok(self.cut_off()) };
-        Ok(self.rest_of_vint(first, 8)?.is_some() || self.cut_off())
+        let Some(first) = self.source.byte()? else { return Ok(self.reading.cut_off()) };
+        Ok(self.rest_of_vint(first, 8)?.is_some() || self.reading.cut_off())
     }
 
     fn read_tracks(&mut self) {
-        let opus = children(&self.block).filter(|(id, _)| *id == TRACK_ENTRY).find_map(|(_, entry)| {
+        let opus = children(&self.reading.bytes).filter(|(id, _)| *id == TRACK_ENTRY).find_map(|(_, entry)| {
             let child = |wanted| children(entry).find(|(id, _)| *id == wanted).map(|(_, body)| body);
             (child(CODEC_ID)?.strip_suffix(b"\0").unwrap_or(child(CODEC_ID)?) == b"A_OPUS").then_some(())?;
             let channels = child(AUDIO)
@@ -212,37 +167,38 @@ impl<R: Read> WebmFrames<R> {
         match opus {
             Some((track, head)) => {
                 (self.track, self.track_is_guessed) = (track, false);
-                // A second recording in the file does not change how its first one is announced.
-                self.head.get_or_insert(head);
+                self.reading.announce(head);
             }
-            None if self.head.is_none() => {
-                (self.track_is_guessed, self.unreadable) = (false, Unreadable::NoOpus);
+            None if !self.reading.has_head() => {
+                (self.track_is_guessed, self.reading.unreadable) = (false, Unreadable::NoOpus);
             }
             None => self.track_is_guessed = false,
         }
     }
 
     fn begin_block(&mut self) {
-        let Some(&first) = self.block.first() else { return };
+        let Some(&first) = self.reading.bytes.first() else { return };
         let length = first.leading_zeros() as usize + 1;
-        let Some(&[high, low, flags]) = self.block.get(length..length + 3).and_then(|three| three.first_chunk()) else {
-            self.damages += 1;
+        let Some(&[high, low, flags]) =
+            self.reading.bytes.get(length..length + 3).and_then(|three| three.first_chunk())
+        else {
+            self.reading.damages += 1;
             return;
         };
-        let track = vint_value(self.block.get(..length).unwrap_or_default());
-        let data = length + 3..self.block.len();
-        if self.track_is_guessed && self.block.get(data.clone()).and_then(opus::samples).is_some() {
+        let track = vint_value(self.reading.bytes.get(..length).unwrap_or_default());
+        let data = length + 3..self.reading.bytes.len();
+        if self.track_is_guessed && self.reading.bytes.get(data.clone()).and_then(opus::samples).is_some() {
             (self.track, self.track_is_guessed) = (track, false);
-            let is_stereo = self.block.get(data.start).is_some_and(|toc| toc & 4 != 0);
-            self.head.get_or_insert(OpusHead { channels: if is_stereo { 2 } else { 1 }, pre_skip: USUAL_PRE_SKIP });
+            let is_stereo = self.reading.bytes.get(data.start).is_some_and(|toc| toc & 4 != 0);
+            self.reading.announce(OpusHead { channels: if is_stereo { 2 } else { 1 }, pre_skip: USUAL_PRE_SKIP });
         }
-        if track != self.track || self.head.is_none() {
+        if track != self.track || !self.reading.has_head() {
             return;
         }
         self.place(i64::from(i16::from_be_bytes([high, low])));
-        match lace(&self.block, data, flags >> 1 & 3) {
-            Some(laced) => self.laced = laced,
-            None => self.damages += 1,
+        match lace(&self.reading.bytes, data, flags >> 1 & 3) {
+            Some(laced) => self.reading.packets = laced,
+            None => self.reading.damages += 1,
         }
     }
 
@@ -251,10 +207,10 @@ impl<R: Read> WebmFrames<R> {
         let ticks = self.cluster.unwrap_or_default().saturating_add(in_cluster).max(0).unsigned_abs();
         let ns = u128::from(ticks) * u128::from(self.scale_ns);
         let clock = i64::try_from(ns * u128::from(SAMPLES_PER_MS) / u128::from(NS_PER_MS)).unwrap_or(i64::MAX);
-        let (clock_base, position_base) = *self.base.get_or_insert((clock, self.position));
+        let (clock_base, position_base) = *self.base.get_or_insert((clock, self.reading.position));
         let told = position_base.saturating_add(clock.saturating_sub(clock_base).max(0).unsigned_abs());
-        if told > self.position.saturating_add(DRIFT_TOLERATED) {
-            self.position = told;
+        if told > self.reading.position.saturating_add(DRIFT_TOLERATED) {
+            self.reading.position = told;
         }
     }
 }

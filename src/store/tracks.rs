@@ -115,3 +115,78 @@ pub trait Tracks {
     /// When the bytes of a session's parts arrived, where it is known.
     async fn arrivals(&self, session: SessionId) -> Result<Vec<(RunId, Arrivals)>, StoreError>;
 }
+
+/// Makes [`Tracks`] for `$store`, which takes on tracks by `$claim`. `$time` is how its database has times, `$change` its
+/// method that answers the rows of a change.
+macro_rules! keep_tracks {
+    ($store:ty, $claim:expr, $time:path, $change:ident) => {
+        use sqlx::types::Uuid;
+
+        use $crate::{
+            domain::{Arrivals, RunId, SessionId, Timestamp},
+            store::{MadeTrack, StoreError, TrackJob, TrackRow, sql},
+        };
+
+        #[async_trait::async_trait]
+        impl $crate::store::Tracks for $store {
+            async fn claim_track(&self, now: Timestamp, until: Timestamp) -> Result<Option<TrackJob>, StoreError> {
+                let claim = sqlx::query_as($claim).bind($time(now)).bind($time(until));
+                Ok(self.$change("claim a track", claim).await?.pop())
+            }
+
+            async fn finish_track(&self, job: &TrackJob, made: &MadeTrack) -> Result<bool, StoreError> {
+                let signed = |size: u64| i64::try_from(size).unwrap_or(i64::MAX);
+                let finish = sqlx::query_as(sql::FINISH_TRACK)
+                    .bind(job.session.as_uuid())
+                    .bind(job.generation)
+                    .bind(made.object_key.as_str())
+                    .bind(signed(made.size_bytes))
+                    .bind(made.sha256.0.as_slice())
+                    .bind($time(made.origin))
+                    .bind(signed(made.duration_ms))
+                    .bind(made.layout.as_str());
+                let finished: Vec<(Uuid,)> = self.$change("finish a track", finish).await?;
+                Ok(!finished.is_empty())
+            }
+
+            async fn give_up_track(&self, job: &TrackJob, problem: &str) -> Result<(), StoreError> {
+                let give_up =
+                    sqlx::query_as(sql::GIVE_UP_TRACK).bind(job.session.as_uuid()).bind(job.generation).bind(problem);
+                let _: Vec<(Uuid,)> = self.$change("give up a track", give_up).await?;
+                Ok(())
+            }
+
+            async fn postpone_track(&self, job: &TrackJob, problem: &str, until: Timestamp) -> Result<(), StoreError> {
+                let postpone = sqlx::query_as(sql::POSTPONE_TRACK)
+                    .bind(job.session.as_uuid())
+                    .bind(job.generation)
+                    .bind(problem)
+                    .bind($time(until));
+                let _: Vec<(Uuid,)> = self.$change("postpone a track", postpone).await?;
+                Ok(())
+            }
+
+            async fn retry_tracks(&self, session: Option<SessionId>, now: Timestamp) -> Result<u64, StoreError> {
+                let retry = match session {
+                    Some(session) => sqlx::query_as(sql::RETRY_TRACK).bind($time(now)).bind(session.as_uuid()),
+                    None => sqlx::query_as(sql::RETRY_FAILED_TRACKS).bind($time(now)),
+                };
+                let due: Vec<(Uuid,)> = self.$change("make tracks due", retry).await?;
+                Ok(due.len() as u64)
+            }
+
+            async fn audio_tracks(&self, sessions: &[SessionId]) -> Result<Vec<TrackRow>, StoreError> {
+                self.fetch("read tracks", read::audio_tracks(sessions)).await
+            }
+
+            async fn arrivals(&self, session: SessionId) -> Result<Vec<(RunId, Arrivals)>, StoreError> {
+                let read = sqlx::query_as(sql::ARRIVALS).bind(session.as_uuid());
+                let rows: Vec<(Uuid, Vec<u8>)> = self.fetch("read arrivals", read).await?;
+                let known =
+                    |(run, bytes): (Uuid, Vec<u8>)| Some((RunId::from_uuid(run), Arrivals::from_bytes(&bytes).ok()?));
+                Ok(rows.into_iter().filter_map(known).collect())
+            }
+        }
+    };
+}
+pub(super) use keep_tracks;

@@ -15,7 +15,7 @@ use crate::{
         UserQuery, UserRow,
         decode::decode_rows,
         listing::{push_sessions, push_users},
-        sql::{self, part_columns},
+        sql::{self, part_columns, track_columns},
     },
 };
 
@@ -108,6 +108,11 @@ pub(super) fn audio_parts(sessions: &[SessionId]) -> Ask<'static, AudioPart> {
         " FROM audio_parts WHERE session_id = ANY($1) ORDER BY session_id, started_at, run_id"
     ))
     .bind(sessions.iter().map(SessionId::as_uuid).collect::<Vec<_>>())
+}
+
+pub(super) fn audio_tracks(sessions: &[SessionId]) -> Ask<'static, TrackRow> {
+    sqlx::query_as(concat!("SELECT ", track_columns!(), " FROM audio_tracks WHERE session_id = ANY($1)"))
+        .bind(sessions.iter().map(SessionId::as_uuid).collect::<Vec<_>>())
 }
 
 pub(super) fn stream_parts(stream: StreamId) -> Ask<'static, AudioPart> {

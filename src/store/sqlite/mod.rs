@@ -94,20 +94,19 @@ impl SqliteStore {
     where
         T: for<'r> FromRow<'r, SqliteRow> + Send + Unpin,
     {
-        self.fetch_of(&self.reading, context, query).await
+        within(self.statement_timeout, context, query.fetch_all(&self.reading)).await
     }
 
-    /// The same of a pool: changes that answer rows go to the one that writes.
-    async fn fetch_of<T>(
+    /// Rows that a change answers.
+    async fn change<T>(
         &self,
-        pool: &SqlitePool,
         context: &'static str,
         query: QueryAs<'_, Sqlite, T, SqliteArguments>,
     ) -> Result<Vec<T>, StoreError>
     where
         T: for<'r> FromRow<'r, SqliteRow> + Send + Unpin,
     {
-        within(self.statement_timeout, context, query.fetch_all(pool)).await
+        within(self.statement_timeout, context, query.fetch_all(&self.writing)).await
     }
 
     /// Reads the events of one owner after the other, until `limit` of them are there.
@@ -260,7 +259,7 @@ impl Store for SqliteStore {
         .bind(alive_before.as_unix_ms())
         .bind(opened_before.as_unix_ms())
         .bind(MAX_EXPIRED);
-        self.fetch_of(&self.writing, "expire sessions", expire).await
+        self.change("expire sessions", expire).await
     }
 
     async fn view(&self) -> Result<Arc<dyn View>, StoreError> {

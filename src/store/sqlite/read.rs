@@ -14,7 +14,7 @@ use crate::{
         UserQuery, UserRow,
         decode::decode_rows,
         listing::{push_sessions, push_users},
-        sql::{self, part_columns},
+        sql::{self, part_columns, track_columns},
     },
 };
 
@@ -107,8 +107,17 @@ pub(super) fn audio_parts(sessions: &[SessionId]) -> Ask<'static, AudioPart> {
     .bind(hex_list(sessions))
 }
 
+pub(super) fn audio_tracks(sessions: &[SessionId]) -> Ask<'static, TrackRow> {
+    sqlx::query_as(concat!(
+        "SELECT ",
+        track_columns!(),
+        " FROM audio_tracks WHERE session_id IN (SELECT unhex(value) FROM json_each($1))"
+    ))
+    .bind(hex_list(sessions))
+}
+
 /// SQLite binds no arrays: ids travel as one JSON text of hexadecimal digits.
-pub(super) fn hex_list(sessions: &[SessionId]) -> sqlx::types::Json<Vec<String>> {
+fn hex_list(sessions: &[SessionId]) -> sqlx::types::Json<Vec<String>> {
     sqlx::types::Json(sessions.iter().map(|session| session.as_uuid().simple().to_string()).collect())
 }
 
